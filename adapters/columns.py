@@ -1,0 +1,112 @@
+"""What a source's column holds, read as text, day or amount. Pure; the only place that knows drivers' types.
+
+Null is None. Text of an unexpected form raises `ValueInvalid`: such a value agrees with nothing. A type
+that the binding cannot mean (bytes, a list) raises `SourceMisbehaved`: the source is not what its binding
+says.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Context, Decimal
+from typing import Final
+from uuid import UUID
+
+from adapters.base import SourceMisbehaved
+from adapters.normalise import ValueInvalid, iso_date
+
+SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
+"""Days are days in Asia/Shanghai, which has kept UTC+8 without summer time since 1992."""
+EXACT: Final = Context(prec=80)
+"""Amounts of at most 28 digits are added and multiplied in it without rounding."""
+
+_CENT = Decimal("0.01")
+_MOST_DECIMALS = 20
+_TOO_LARGE = Decimal(10) ** 18
+_AMOUNT = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,10})?")
+_DAY = re.compile(r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})(?:[T ][0-9:.]{5,15})?")
+
+
+def text_of(raw: object) -> str | None:
+    """Return a column's value as text: whole numbers in digits, truth as `true` or `false`."""
+    if raw is None or isinstance(raw, str):
+        return raw
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, (int, UUID)):
+        return str(raw)
+    if isinstance(raw, Decimal) and raw.is_finite() and raw == raw.to_integral_value():
+        return f"{raw:.0f}"
+    raise SourceMisbehaved(f"a column bound as text holds {type(raw).__name__}")
+
+
+def day_of(raw: object) -> date | None:
+    """Return a column's value as a day; blank text is null, `YYYYMMDD` and days with a time are read."""
+    if isinstance(raw, datetime):
+        return _local_day(raw)
+    if raw is None or isinstance(raw, date):
+        return raw
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        raw = str(raw)
+    if not isinstance(raw, str):
+        raise SourceMisbehaved(f"a column bound as a day holds {type(raw).__name__}")
+    text = raw.strip()
+    if not text:
+        return None
+    found = _DAY.fullmatch(text) if len(text) <= 26 else None
+    if found is None:
+        raise ValueInvalid("the column holds no date")
+    return iso_date("-".join(found.group(1, 3, 4)))
+
+
+def amount_of(raw: object) -> Decimal | None:
+    """Return a column's value as an exact amount below 10^18.
+
+    A binary float is taken as the two-decimal amount it stands for: SQLite hands out NUMERIC columns as
+    floats.
+    """
+    if raw is None:
+        return None
+    if isinstance(raw, str):
+        text = raw.strip()
+        if len(text) > 30 or not _AMOUNT.fullmatch(text):
+            raise ValueInvalid("the column holds no amount")
+        return Decimal(text)
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, Decimal)):
+        raise SourceMisbehaved(f"a column bound as an amount holds {type(raw).__name__}")
+    amount = Decimal(repr(raw)) if isinstance(raw, float) else Decimal(raw)
+    if not amount.is_finite() or abs(amount) >= _TOO_LARGE:
+        raise ValueInvalid("the column holds no amount")
+    if isinstance(raw, float):
+        return EXACT.quantize(amount, _CENT)
+    if int(amount.as_tuple().exponent) < -_MOST_DECIMALS:
+        raise ValueInvalid("the column holds no amount")
+    return amount
+
+
+def instant_of(raw: object) -> datetime | None:
+    """Return a column's value in UTC; a day, or a time without offset, is one of Asia/Shanghai."""
+    if raw is None:
+        return None
+    if isinstance(raw, str):
+        raw = _read_instant(raw.strip())
+    elif isinstance(raw, date) and not isinstance(raw, datetime):
+        raw = datetime(raw.year, raw.month, raw.day, tzinfo=SHANGHAI)
+    if not isinstance(raw, datetime):
+        raise SourceMisbehaved("the column of the last update holds no time")
+    return (raw if raw.tzinfo else raw.replace(tzinfo=SHANGHAI)).astimezone(UTC)
+
+
+def _read_instant(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _local_day(time: datetime) -> date:
+    try:
+        return time.astimezone(SHANGHAI).date() if time.tzinfo else time.date()
+    except OverflowError:  # 9999-12-31 as an open end, in a zone west of Shanghai
+        return time.date()

@@ -1,0 +1,93 @@
+"""`python -m app …`: what operators run beside the HTTP interface."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import orjson
+
+from app.identity import keys as node_keys
+from app.identity.keys import KeyInvalid
+from app.log.storage import Store, StoreUnavailable
+from app.refusals import Refusal
+from app.registry import node_directory
+from app.registry.files import NodeFileInvalid
+from app.settings import SettingInvalid, Settings
+from app.valkey import ValkeyFailed
+from evidence.note import NoteSigner
+
+# What an operator can put right: told in one line, without a traceback.
+_OPERATOR_FAULTS = (SettingInvalid, NodeFileInvalid, KeyInvalid, StoreUnavailable, ValkeyFailed, Refusal)
+
+
+@click.group()
+def cli() -> None:
+    """Operate a Hecha node. Settings come from HECHA_* (docs/settings.md)."""
+
+
+@cli.command()
+def serve() -> None:
+    """Run the node until SIGTERM."""
+    from app.server import serve as run  # noqa: PLC0415 - gunicorn is only needed here
+
+    run(Settings.from_env(os.environ))
+
+
+@cli.command()
+@click.option("--init", is_flag=True, required=True, help="Create the keys that HECHA_KEYS_DIR lacks.")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), envvar="HECHA_KEYS_DIR", required=True)
+def keys(init: bool, folder: Path) -> None:  # noqa: ARG001, FBT001 - click hands over the flag
+    """Create the node's own keys, mode 0600; keys that exist are left alone."""
+    made = node_keys.create(folder)
+    click.echo(f"created in {folder}: {', '.join(made)}" if made else f"{folder}: every key is there")
+
+
+@cli.command("write-openapi")
+@click.option("--node", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
+def write_openapi(folder: Path, output: Path) -> None:
+    """Write the OpenAPI document of a node directory."""
+    output.write_bytes(openapi(folder))
+    click.echo(f"wrote {output}")
+
+
+@cli.command("check-log")
+def check_log() -> None:
+    """Re-derive the whole decision log from storage and compare it with its signed head."""
+    from app.log.check import check  # noqa: PLC0415
+
+    settings = Settings.from_env(os.environ)
+    origin = node_directory.load(settings.node_dir).origin
+    store = Store(settings.database_url, settings.state_dir / "writer.lock")
+    try:
+        report = check(store, NoteSigner(origin, node_keys.load(settings.keys_dir).log).vkey)
+    finally:
+        store.close()
+    click.echo(report.text())
+    sys.exit(0 if report.sound else 1)
+
+
+def openapi(folder: Path) -> bytes:
+    """The OpenAPI document of a node directory, with sorted members, as it is committed."""
+    from app.factory import bare_app  # noqa: PLC0415
+
+    application = bare_app(node_directory.load(folder), 65_536)
+    with application.test_client() as client:
+        document = client.get("/openapi.json").get_json()
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def main() -> None:
+    """Run the command line; a fault that an operator can mend ends with exit code 2 and one line."""
+    try:
+        cli()
+    except _OPERATOR_FAULTS as error:
+        click.echo(f"hecha: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The accounts one question draws on: the agreement's quota, and a disclosure budget per source attribute.
+
+A budget belongs to consumer department × subject × source attribute, whichever client, agreement, purpose or
+service asks. Each new distinct question costs the bits that its answer may disclose; a paid one is free.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.limits import Account, keyed, period, price
+from app.registry.agreements import Agreement
+from app.registry.catalogue import Answerable, Service
+from app.registry.question import Asked
+from policies.obligations import Disclose, Fold
+
+MILLIBITS = 1_000
+MASK_BITS = 8  # a fixed price for every masked value, whatever its shape gives away
+
+
+def accounts(
+    key: bytes, department: str, service: Service, asked: Asked, agreement: Agreement, now: datetime
+) -> list[Account]:
+    """Quota first, then budgets in a stable order. Names of budgets and questions are keyed, never clear."""
+    found = []
+    if agreement.quota is not None:
+        name, end = period(agreement.quota.per, now)
+        holder = f"quota/{department}/{agreement.terms.id}/{name}"
+        found.append(Account(holder, 1, agreement.quota.count, resets_at=end))
+    if agreement.budget_bits is not None and service.answerable is not None:
+        question = keyed(
+            key,
+            department,
+            service.name,
+            service.contract_digest,
+            asked.subject,
+            *_values(service.answerable, asked),
+        )
+        amount = question_price(agreement, len(asked.declared))
+        limit = agreement.budget_bits * MILLIBITS
+        touched = {service.source_attribute(name) for name in (*asked.declared, *agreement.masked)}
+        for attribute in sorted(touched or {service.source_attribute("")}):
+            holder = "budget/" + keyed(key, department, asked.subject, attribute)
+            found.append(Account(holder, amount, limit, question))
+    return found
+
+
+def question_price(agreement: Agreement, declared: int) -> int:
+    """Thousandths of a bit that an answer under this agreement may disclose at most.
+
+    Whole results count as one of two (folded) or three; with results per attribute, each declared attribute
+    doubles the answers of a confirmed subject.
+    """
+    folded = any(isinstance(item, Fold) for item in agreement.obligations)
+    detailed = any(isinstance(item, Disclose) and item.level == "per_attribute" for item in agreement.obligations)
+    confirmed = 2**declared if detailed and declared else 2
+    return price(confirmed + (0 if folded else 1)) + MASK_BITS * MILLIBITS * len(agreement.masked)
+
+
+def _values(answerable: Answerable, asked: Asked) -> list[str]:
+    """The snapped values by name: spellings of one value are one question."""
+    declared = [f"{name}={answerable.attributes[name].canonical(value)}" for name, value in asked.declared.items()]
+    confirm = [f"{name}={answerable.confirm[name].canonical(value)}" for name, value in asked.confirm.items()]
+    return sorted(declared) + sorted(confirm)

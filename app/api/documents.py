@@ -1,0 +1,110 @@
+"""The OpenAPI 3.1 document: each service has its own path and typed schema; /docs shows it from local files only."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from flask import Flask, Response, send_from_directory
+from flask_smorest import Api
+from werkzeug.routing import Rule
+
+from app.api import problems
+from app.api.schemas import ProblemSchema, answer_schema, question_schema
+from app.registry.catalogue import Catalogue, Service
+
+SWAGGER_FILES = str(files("flask_swagger_ui") / "dist")
+DOCUMENT_SETTINGS = {
+    "API_TITLE": "Hecha 核查",
+    "API_VERSION": "v1",
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": "/",
+    "OPENAPI_JSON_PATH": "openapi.json",
+    "OPENAPI_SWAGGER_UI_PATH": "docs",
+    "OPENAPI_SWAGGER_UI_URL": "/docs/static/",
+    # Without this the page would ask a validator on a public host.
+    "OPENAPI_SWAGGER_UI_CONFIG": {"validatorUrl": None, "docExpansion": "none"},
+}
+_CSP = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_EXAMPLE_CALL = {"purpose": "…", "case": "CASE-2026-0001", "operator": "operator-1"}
+
+
+class ProblemApi(Api):
+    """flask-smorest with problem documents in place of its own errors."""
+
+    ERROR_SCHEMA = ProblemSchema
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def handle_http_exception(self, error: Any) -> Response:
+        """Every HTTP error as RFC 9457, with Allow on 405."""
+        return problems.from_http(error)
+
+
+def add_questions(api: Api, catalogue: Catalogue, purposes: dict[str, list[str]]) -> None:
+    """Document `POST /v1/services/{service}/verifications` for every service by its own path."""
+    api.spec.components.security_scheme(
+        "mtls", {"type": "mutualTLS", "description": "A client certificate of a CA that the node trusts"}
+    )
+    api.spec.components.security_scheme(
+        "token",
+        {"type": "http", "scheme": "bearer", "bearerFormat": "at+jwt", "description": "POST /oauth2/token"},
+    )
+    for service in catalogue.services.values():
+        # The running route is one for all services; the document has one for each.
+        rule = Rule(f"/v1/services/{service.name}/verifications")
+        api.spec.path(rule=rule, operations={"post": _operation(service, purposes.get(service.name, []))})
+
+
+def _operation(service: Service, purposes: list[str]) -> dict[str, Any]:
+    question: dict[str, Any] = {"schema": question_schema(service)}
+    if service.example:
+        question["example"] = {**_EXAMPLE_CALL, "purpose": (purposes or ["…"])[0], **service.example}
+    responses: dict[str, Any] = {
+        "403": _problem("Not permitted: reasons name rules and articles (also: the token lacks the scope)"),
+        "default": _problem("Any other refusal: docs/problems.md lists every type"),
+    }
+    if service.answerable is not None:
+        responses["200"] = {
+            "description": "The verdict",
+            "content": {"application/json": {"schema": answer_schema(service)}},
+        }
+    return {
+        "operationId": "verify-" + service.name,
+        "tags": ["verifications"],
+        "summary": f"{service.title['en']} {service.title['zh']}",
+        "description": f"{service.summary['en']}\n\n{service.summary['zh']}\n\nProvider: {service.provider}. "
+        f"Sharing: {service.sharing} ({'; '.join(service.basis)}). Scope: `verify:{service.name}`.",
+        "security": [{"mtls": [], "token": []}],
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "The same key and body within 24 hours get the stored answer",
+                "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+            }
+        ],
+        "requestBody": {"required": True, "content": {"application/json": question}},
+        "responses": responses,
+    }
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {problems.CONTENT_TYPE: {"schema": ProblemSchema}}}
+
+
+def add_pages(app: Flask) -> None:
+    """Serve the documentation's own files, under a policy that lets the page ask no other host."""
+
+    @app.route("/docs/static/<path:name>")
+    def docs_file(name: str) -> Response:
+        return send_from_directory(SWAGGER_FILES, name)
+
+    docs_file.needs = ("public",)  # type: ignore[attr-defined]
+
+    @app.after_request
+    def headers(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if response.mimetype == "text/html":
+            response.headers["Content-Security-Policy"] = _CSP
+        return response

@@ -1,0 +1,54 @@
+"""POST /v1/services/{service}/verifications: HTTP around `app.verification`, and nothing else."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, g, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.api import problems
+from app.api.security import authenticated, itself, node
+from app.refusals import Refusal
+from app.verification import Request
+
+# Documented per service, each with its own typed schema, by app.api.documents.
+blueprint = Blueprint("verifications", __name__)
+
+
+@blueprint.route("/v1/services/<service>/verifications", methods=["POST"])
+@itself
+def verify(service: str) -> Response:
+    """Ask one question."""
+    refusal: Refusal | None = None
+    caller, body = g.caller, b""
+    try:
+        caller = authenticated()
+        body = _body()
+    except Refusal as error:
+        # The caller is known by its certificate, so the refusal is recorded like any other.
+        refusal = error
+    reply = node().verification.ask(
+        Request(
+            caller=caller,
+            service=service,
+            body=body,
+            address=request.remote_addr or "",
+            idempotency_key=request.headers.get("Idempotency-Key"),
+            refusal=refusal,
+        )
+    )
+    if reply.refusal is not None:
+        return problems.respond(reply.refusal, reply.id, reply.receipt)
+    response = Response(reply.body, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _body() -> bytes:
+    """The body as sent. Raises `unsupported-media-type` and `too-large`."""
+    if request.mimetype != "application/json" or request.headers.get("Content-Encoding"):
+        raise Refusal("unsupported-media-type", "Send the question as application/json, not compressed.")
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        limit = node().settings.max_body_bytes
+        raise Refusal("too-large", f"A question has at most {limit} bytes.") from None

@@ -1,0 +1,52 @@
+"""create_app: Flask with the node's blueprints, problem handlers and documentation."""
+
+from __future__ import annotations
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from app import services
+from app.api import catalogue, decisions, documents, log, problems, security, tokens, verifications
+from app.refusals import Refusal
+from app.registry.node_directory import NodeDirectory
+from app.services import Node
+from app.settings import Settings
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application of a node with these settings; opens its database, sources and keys."""
+    return app_for(services.build(settings))
+
+
+def app_for(node: Node) -> Flask:
+    """The application of a node that is already built."""
+    app = bare_app(node.directory, node.settings.max_body_bytes)
+    app.extensions["hecha"] = node
+    return app
+
+
+def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
+    """Routes and documents without a node behind them: enough to write openapi.json."""
+    app = Flask("hecha", static_folder=None)
+    app.config.update(documents.DOCUMENT_SETTINGS, MAX_CONTENT_LENGTH=max_body_bytes, JSON_SORT_KEYS=False)
+    app.before_request(security.certify)
+    app.register_error_handler(Refusal, problems.from_refusal)
+    api = documents.ProblemApi(app)
+    app.register_error_handler(HTTPException, problems.from_http)
+    app.register_error_handler(Exception, problems.from_unknown)
+    for module in (tokens, catalogue, decisions, log):
+        api.register_blueprint(module.blueprint)
+    app.register_blueprint(verifications.blueprint)
+    purposes: dict[str, list[str]] = {}
+    for agreement in directory.agreements.all.values():
+        purposes.setdefault(agreement.service, []).extend(sorted(agreement.terms.purposes))
+    documents.add_questions(api, directory.catalogue, purposes)
+    documents.add_pages(app)
+
+    @app.route("/livez")
+    def livez() -> Response:
+        """The process is there; readiness is another matter (HECHA_OPS_BIND)."""
+        return Response("ok\n", content_type="text/plain; charset=utf-8")
+
+    livez.needs = ("public",)  # type: ignore[attr-defined]
+    return app

@@ -1,0 +1,1 @@
+"""Who asks: certificates, tokens bound to them, and the node's own keys."""

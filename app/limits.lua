@@ -1,0 +1,48 @@
+-- One question's reservation, all accounts or none.
+-- KEYS: 1 state, 2 reservation, 3.. accounts
+-- ARGV: 1 newest index this process committed, 2 highest index it has seen applied here, 3 reservation ttl in
+--       seconds, then per account: amount, limit, question (empty for a count), ttl in seconds (0 = none)
+-- Returns {status, generation, applied, spent...}; status: ok | limit <n-th account> | cold | behind
+local generation = redis.call('HGET', KEYS[1], 'generation')
+if not generation then return {'cold', '0', '0'} end
+local applied = tonumber(redis.call('HGET', KEYS[1], 'applied') or '-1')
+if applied < tonumber(ARGV[2]) then return {'behind', generation, tostring(applied)} end
+local committed = tonumber(ARGV[1])
+if committed > applied then
+  redis.call('HSET', KEYS[1], 'applied', ARGV[1])
+  applied = committed
+end
+local again = redis.call('EXISTS', KEYS[2]) == 1
+local spent, cost = {}, {}
+for n = 3, #KEYS do
+  local at = 4 + (n - 3) * 4
+  local amount, limit, question = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
+  local used = tonumber(redis.call('HGET', KEYS[n], 'spent') or '0')
+  -- A question that was paid for once is free: the answer tells the consumer nothing new.
+  if again or (question ~= '' and redis.call('HEXISTS', KEYS[n], question) == 1) then amount = 0 end
+  if amount > 0 and used + amount > limit then
+    return {'limit ' .. (n - 3), generation, tostring(applied), tostring(used)}
+  end
+  spent[#spent + 1] = tostring(used + amount)
+  cost[#cost + 1] = amount
+end
+if not again then
+  for n = 3, #KEYS do
+    local at = 4 + (n - 3) * 4
+    local amount, question, ttl = cost[n - 2], ARGV[at + 2], tonumber(ARGV[at + 3])
+    if amount > 0 then
+      redis.call('HINCRBY', KEYS[n], 'spent', amount)
+      if question ~= '' then redis.call('HSET', KEYS[n], question, amount) end
+      if ttl > 0 then redis.call('EXPIRE', KEYS[n], ttl) end
+      redis.call('HSET', KEYS[2], KEYS[n], amount .. ' ' .. question)
+    end
+  end
+  redis.call('HSET', KEYS[2], 'id', '1')
+  redis.call('EXPIRE', KEYS[2], tonumber(ARGV[3]))
+end
+local answer = {'ok', generation, tostring(applied)}
+for n = 1, #spent do
+  answer[#answer + 1] = spent[n]
+  answer[#answer + 1] = tostring(cost[n])
+end
+return answer

@@ -1,0 +1,240 @@
+"""Quota and disclosure budget: reserved in one atomic Redis round trip, true in the charge rows; fails closed.
+
+Redis is only the front. It says which rebuild it stems from (`generation`) and up to which log index it was told of
+commits; one that is empty, flushed or behind is rebuilt from the charge rows before anyone is answered. A rebuild
+raises the generation in the log's head, so a reservation made before it can no longer be recorded.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import threading
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import redis
+from sqlalchemy import select, update
+
+from app.log import tables
+from app.log.storage import Store, StoreUnavailable, charged
+from app.refusals import Refusal
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+STATE = "hecha:state"
+RESERVATION_TTL_S = 3_600
+MILLIBITS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account that a question draws on.
+
+    `name` is the charge row's account; a quota counts questions and has no `question`; a budget counts thousandths
+    of a bit and names the keyed question that is paid for once. `resets_at` is when a quota's period ends.
+    """
+
+    name: str
+    amount: int
+    limit: int
+    question: str | None = None
+    resets_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What was reserved for one decision: the charges to record, and the generation they hold for."""
+
+    id: str
+    accounts: tuple[Account, ...]
+    charges: tuple[Mapping[str, Any], ...]
+    generation: int
+
+
+def period(per: str, now: datetime) -> tuple[str, datetime]:
+    """The name and end of the calendar period (`day`, `month`, `year`) that `now` lies in, by Asia/Shanghai."""
+    local = now.astimezone(SHANGHAI)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    if per == "day":
+        return local.strftime("%Y-%m-%d"), midnight + timedelta(days=1)
+    if per == "month":
+        return local.strftime("%Y-%m"), (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return local.strftime("%Y"), midnight.replace(year=local.year + 1, month=1, day=1)
+
+
+def price(possible_answers: int) -> int:
+    """What a question with that many possible answers may disclose at most, in thousandths of a bit."""
+    return math.ceil(math.log2(possible_answers) * MILLIBITS)
+
+
+def keyed(key: bytes, *parts: str) -> str:
+    """A name for personal parts that only holders of the node's key can recompute (HMAC-SHA256, 128 bits)."""
+    digest = hmac.digest(key, "\x1f".join(parts).encode(), "sha256")
+    return urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
+
+class Limiter:
+    """Reserves and refunds; shared by threads, each with a connection of its own."""
+
+    def __init__(self, url: str, store: Store) -> None:
+        self._url = url
+        self._store = store
+        self._local = threading.local()
+        self._rebuilding = threading.Lock()
+        self._seen = -1
+        self._script = files("app").joinpath("limits.lua").read_bytes()
+        self._sha = ""
+
+    def reserve(self, identifier: str, accounts: Sequence[Account], committed: int, now: datetime) -> Reservation:
+        """Reserve for one decision on every account or on none.
+
+        `committed` is the newest log index this process wrote. Raises `Refusal`: quota-exceeded or
+        budget-exhausted with Retry-After where time helps, limiter-unavailable if Redis cannot be trusted.
+        """
+        answer = self._run(identifier, accounts, committed, now)
+        if answer[0] in (b"cold", b"behind"):
+            self.rebuild()
+            answer = self._run(identifier, accounts, committed, now)
+        status = answer[0].decode()
+        if status.startswith("limit "):
+            raise _exceeded(accounts[int(status[6:])], now)
+        if status != "ok":
+            raise _unavailable()
+        self._seen = max(self._seen, int(answer[2]))
+        charges = tuple(
+            {"account": account.name, "amount": int(cost), "question": account.question}
+            for account, cost in zip(accounts, answer[4::2], strict=True)
+            if int(cost)
+        )
+        return Reservation(identifier, tuple(accounts), charges, int(answer[1]))
+
+    def refund(self, reservation: Reservation) -> None:
+        """Give a reservation back whose question got no answer from the source."""
+        try:
+            connection = self._connection()
+            connection.send_command("EVAL", _REFUND, 1, f"hecha:reservation:{reservation.id}")
+            connection.read_response()
+        except (redis.RedisError, OSError):
+            # A refund that is lost is found again at the next rebuild, from the charge rows.
+            self._drop_connection()
+
+    def rebuild(self) -> None:
+        """Write the accounts anew from the charge rows, under a generation of its own. Raises `Refusal`."""
+        with self._rebuilding:
+            try:
+                self._rebuild()
+            except (redis.RedisError, OSError, StoreUnavailable):
+                self._drop_connection()
+                raise _unavailable() from None
+
+    def _rebuild(self) -> None:
+        client = redis.Redis.from_url(self._url)
+        # The write lock keeps commits out, so that no charge is missed or counted twice.
+        with client, self._store.writing() as connection:
+            head = tables.log_head
+            generation = int(connection.execute(select(head.c.generation)).scalar_one()) + 1
+            size = int(connection.execute(select(head.c.size)).scalar_one())
+            pipeline = client.pipeline(transaction=True)
+            for name in client.scan_iter("hecha:*", count=10_000):
+                pipeline.delete(name)
+            for account, question, amount in charged(connection):
+                pipeline.hincrby(f"hecha:account:{account}", "spent", amount)
+                if question:
+                    pipeline.hset(f"hecha:account:{account}", question, str(amount))
+            pipeline.hset(STATE, mapping={"generation": generation, "applied": size - 1})
+            connection.execute(update(head).values(generation=generation))
+            pipeline.execute()
+        self._seen = max(self._seen, size - 1)
+
+    def _run(self, identifier: str, accounts: Sequence[Account], committed: int, now: datetime) -> list[bytes]:
+        keys = [
+            STATE,
+            f"hecha:reservation:{identifier}",
+            *(f"hecha:account:{item.name}" for item in accounts),
+        ]
+        arguments: list[str | int] = [committed, self._seen, RESERVATION_TTL_S]
+        for account in accounts:
+            arguments += (account.amount, account.limit, account.question or "", _ttl(account, now))
+        try:
+            connection = self._connection()
+            try:
+                return self._evalsha(connection, keys, arguments)
+            except redis.exceptions.NoScriptError:
+                self._load(connection)
+                return self._evalsha(connection, keys, arguments)
+        except (redis.RedisError, OSError):
+            self._drop_connection()
+            raise _unavailable() from None
+
+    def _evalsha(self, connection: Any, keys: list[str], arguments: list[str | int]) -> list[bytes]:
+        if not self._sha:
+            self._load(connection)
+        connection.send_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
+        answer: list[bytes] = connection.read_response()
+        return answer
+
+    def _load(self, connection: Any) -> None:
+        connection.send_command("SCRIPT", "LOAD", self._script)
+        self._sha = connection.read_response().decode()
+
+    def _connection(self) -> Any:
+        """This thread's own connection: half the time of one that is taken from a pool for each command."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            pool = redis.ConnectionPool.from_url(
+                self._url, socket_timeout=2, socket_connect_timeout=2, max_connections=1
+            )
+            connection = self._local.connection = pool.make_connection()
+            connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+    def _drop_connection(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            connection.disconnect()
+
+
+def _ttl(account: Account, now: datetime) -> int:
+    # A quota's counter may be forgotten a day after its period: its name holds the period.
+    return int((account.resets_at - now).total_seconds()) + 86_400 if account.resets_at else 0
+
+
+def _exceeded(account: Account, now: datetime) -> Refusal:
+    if account.resets_at is None:
+        return Refusal(
+            "budget-exhausted",
+            "Further questions about this subject would disclose more than the agreement allows.",
+        )
+    wait = max(1, math.ceil((account.resets_at - now).total_seconds()))
+    return Refusal(
+        "quota-exceeded",
+        f"The agreement's {account.limit} questions for this period are used up.",
+        headers={"Retry-After": str(wait)},
+    )
+
+
+def _unavailable() -> Refusal:
+    return Refusal(
+        "limiter-unavailable",
+        "Quota and budget cannot be checked now, so nothing is answered: try again shortly.",
+        headers={"Retry-After": "1"},
+    )
+
+
+_REFUND = """
+local reserved = redis.call('HGETALL', KEYS[1])
+for n = 1, #reserved, 2 do
+  if reserved[n] ~= 'id' then
+    local amount, question = string.match(reserved[n + 1], '^(%d+) (.*)$')
+    redis.call('HINCRBY', reserved[n], 'spent', -tonumber(amount))
+    if question ~= '' then redis.call('HDEL', reserved[n], question) end
+  end
+end
+return redis.call('DEL', KEYS[1])
+"""

@@ -1,0 +1,100 @@
+"""fsck for the decision log: re-derives leaf hashes, tree nodes, head and index from storage, and names damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, func, select
+
+from app.log import tables
+from app.log.storage import TILE, Store
+from evidence.checkpoint import open_checkpoint
+from evidence.errors import NotVerified
+from evidence.merkle import Frontier, leaf_hash
+from evidence.note import NoteVerifier
+from evidence.record import parse_record
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found: entries read, and every damage in words; sound where there is none."""
+
+    entries: int = 0
+    damage: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damage
+
+    def text(self) -> str:
+        """The report for people: the first twenty damages, and how many more there are."""
+        if self.sound:
+            return f"{self.entries} entries: the log is sound"
+        more = [f"… and {len(self.damage) - 20} more"] if len(self.damage) > 20 else []
+        return "\n".join([f"{self.entries} entries: {len(self.damage)} damaged", *self.damage[:20], *more])
+
+
+def check(store: Store, vkey: str) -> Report:
+    """Re-derive everything that the signed head covers. Raises `StoreUnavailable`."""
+    report = Report()
+    with store.reading() as connection:
+        frontier = _entries(connection, report)
+        _head(connection, report, frontier, vkey)
+        _index(connection, report)
+    return report
+
+
+def _entries(connection: Connection, report: Report) -> Frontier:
+    frontier = Frontier()
+    for rows in _bundles(connection):
+        hashes = []
+        for index, stored, body in rows:
+            if index != report.entries:
+                report.damage.append(f"entry {report.entries} is missing")
+            report.entries = index + 1
+            try:
+                parse_record(body)
+            except NotVerified as error:
+                report.damage.append(f"entry {index}: {error}")
+            hashes.append(leaf_hash(body))
+            if hashes[-1] != stored:
+                report.damage.append(f"entry {index} does not have its leaf hash")
+        extended = frontier.extend(hashes)
+        frontier = extended.frontier
+        for level, index, value in extended.nodes:
+            node = tables.log_node.c
+            query = select(node.hash).where(node.level == level, node.idx == index)
+            if connection.execute(query).scalar() != value:
+                report.damage.append(f"tree node {index} of level {level} is not the hash of its leaves")
+    return frontier
+
+
+def _bundles(connection: Connection) -> Iterator[list[tuple[int, bytes, bytes]]]:
+    entry = tables.log_entry.c
+    query = select(entry.idx, entry.leaf_hash, entry.body).order_by(entry.idx)
+    for rows in connection.execution_options(yield_per=TILE).execute(query).partitions(TILE):
+        yield [(row.idx, bytes(row.leaf_hash), bytes(row.body)) for row in rows]
+
+
+def _head(connection: Connection, report: Report, frontier: Frontier, vkey: str) -> None:
+    row = connection.execute(select(tables.log_head)).first()
+    if row is None:
+        report.damage.append("the log has no head")
+        return
+    try:
+        head = open_checkpoint(row.checkpoint, [NoteVerifier.parse(vkey)])
+    except NotVerified as error:
+        report.damage.append(f"the signed head: {error}")
+        return
+    if (head.size, head.root) != (frontier.size, frontier.root()):
+        report.damage.append(f"the signed head covers {head.size} entries with another root")
+    if row.size != frontier.size or bytes(row.frontier) != frontier.to_bytes():
+        report.damage.append("the stored head is not that of the entries")
+
+
+def _index(connection: Connection, report: Report) -> None:
+    indexed = connection.execute(select(func.count()).select_from(tables.decision)).scalar_one()
+    if indexed > report.entries:
+        report.damage.append(f"the index has {indexed - report.entries} decisions that the log does not have")

@@ -1,0 +1,105 @@
+"""Idempotency-Key: one key of one client is one decision for 24 hours (draft-ietf-httpapi-idempotency-key-header).
+
+The key is claimed before the source is asked; the reply is stored, encrypted, in the record's own transaction.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from app.log import tables
+from app.log.sealing import Sealer
+from app.log.storage import Store, StoreUnavailable
+from app.refusals import Refusal
+
+LIFETIME = timedelta(hours=24)
+ABANDONED = timedelta(minutes=2)  # a claim whose process died: no request runs longer
+KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The reply of the first request with this key."""
+
+    decision_id: str
+    body: bytes
+
+
+class Idempotency:
+    """Claims keys and hands out stored replies."""
+
+    def __init__(self, store: Store, sealer: Sealer) -> None:
+        self._store = store
+        self._sealer = sealer
+
+    def claim(self, client: str, key: str, digest: bytes, decision_id: str, now: datetime) -> Stored | None:
+        """Claim the key for this decision, or return what it answered before.
+
+        Raises `Refusal`: invalid-request for a key of a wrong form; idempotency-conflict 422 where the key
+        belongs to another request, 409 while the first one runs; record-not-written if the store fails.
+        """
+        if not KEY.fullmatch(key):
+            fault = {"pointer": "Idempotency-Key", "reason": "1 to 128 visible ASCII characters are needed"}
+            raise Refusal("invalid-request", "The Idempotency-Key has a wrong form.", members={"errors": [fault]})
+        try:
+            return self._claim(client, key, digest, decision_id, int(now.timestamp() * 1_000))
+        except StoreUnavailable:
+            raise Refusal("record-not-written", "The node database cannot be written: try again shortly.") from None
+
+    def _claim(self, client: str, key: str, digest: bytes, decision_id: str, now: int) -> Stored | None:
+        table = tables.idempotency
+        mine = (table.c.client == client) & (table.c.key == key)
+        with self._store.writing() as connection:
+            row = connection.execute(select(table).where(mine)).first()
+            if row is not None and _expired(row, now):
+                connection.execute(delete(table).where(mine))
+                row = None
+            if row is None:
+                connection.execute(
+                    insert(table).values(
+                        client=client, key=key, request_digest=digest, decision_id=decision_id, claimed_at=now
+                    )
+                )
+                return None
+        if not hmac.compare_digest(bytes(row.request_digest), digest):
+            raise Refusal(
+                "idempotency-conflict",
+                "This Idempotency-Key was used for another request: take a new key.",
+                members={"status": 422},
+            )
+        if row.sealed_reply is None:
+            raise Refusal(
+                "idempotency-conflict",
+                "The first request with this Idempotency-Key is still running: try again.",
+                members={"status": 409},
+                headers={"Retry-After": "1"},
+            )
+        return Stored(row.decision_id, self._sealer.open(bytes(row.sealed_reply), row.decision_id))
+
+    def completed(self, client: str, key: str, decision_id: str, body: bytes) -> Mapping[str, Any]:
+        """The parameters with which the sequencer stores the reply in the record's transaction."""
+        sealed = self._sealer.seal(body, decision_id)
+        return {"of_client": client, "of_key": key, "new_sealed_reply": sealed}
+
+    def release(self, client: str, key: str, decision_id: str) -> None:
+        """Give a claim back whose request ended without an answer, so that the caller may try again."""
+        table = tables.idempotency
+        mine = (table.c.client == client) & (table.c.key == key) & (table.c.decision_id == decision_id)
+        try:
+            with self._store.writing() as connection:
+                connection.execute(delete(table).where(mine, table.c.sealed_reply.is_(None)))
+        except StoreUnavailable:
+            # The claim lapses by itself after `ABANDONED`.
+            return
+
+
+def _expired(row: Any, now: int) -> bool:
+    lifetime = ABANDONED if row.sealed_reply is None else LIFETIME
+    return int(row.claimed_at) < now - lifetime.total_seconds() * 1_000

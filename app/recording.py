@@ -1,0 +1,168 @@
+"""One question's evidence: an event is filled as the path goes, written once, and answered with a receipt.
+
+INVARIANT: what identifies a person goes into commitments (log), sealed salts and keyed tags (index) only.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from app.identity.caller import Caller
+from app.limits import Reservation
+from app.log.sealing import Sealer
+from app.log.sequencer import Entry, NotWritten, Sequencer
+from app.refusals import Refusal
+from app.registry.agreements import Agreement
+from app.registry.catalogue import Service
+from app.registry.question import Asked
+from evidence.receipt import ReceiptSigner, payload
+from evidence.record import seal
+from policies.decision import Decision
+
+logger = logging.getLogger(__name__)
+
+# Opened inside the node and by two auditors only: a consumer's receipt never opens it.
+INSIDE_ONLY = frozenset(("true_result",))
+
+
+@dataclass(slots=True)
+class Event:
+    """What is known of one question so far. `hidden` holds what is committed, by committed field."""
+
+    id: str
+    at: datetime
+    caller: Caller
+    kind: str = "question"
+    service: Service | None = None
+    asked: Asked | None = None
+    agreement: Agreement | None = None
+    decision: Decision | None = None
+    limit: str = "none"
+    state: str = "answered"
+    as_of: str | None = None
+    disclosed: dict[str, Any] | None = None
+    reservation: Reservation | None = None
+    hidden: dict[str, Any] = field(default_factory=dict)
+    stored: Callable[[str], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Writes events to the decision log and signs their receipts."""
+
+    sequencer: Sequencer
+    signer: ReceiptSigner
+    sealer: Sealer
+    index_key: bytes
+    origin: str
+    issuer: str
+
+    def record(self, event: Event) -> str:
+        """Write the event durably and return its receipt.
+
+        Raises `Refusal` record-not-written, and `ReservationStale` where its reservation no longer holds.
+        """
+        master = secrets.token_bytes(32)
+        sealed = seal(_members(event), event.hidden, master)
+        openings = {name: salt for name, salt in sealed.openings.items() if name not in INSIDE_ONLY}
+
+        def receipt(index: int) -> str:
+            document = payload(
+                issuer=self.issuer,
+                issued_at=int(event.at.timestamp()),
+                record=sealed.body,
+                origin=self.origin,
+                index=index,
+                openings=openings,
+                result=event.disclosed,
+            )
+            return self.signer.sign(document)
+
+        stored, reservation = event.stored, event.reservation
+        entry = Entry(
+            body=sealed.body,
+            index_row=_index_row(event, self.index_key),
+            sealed_salt=self.sealer.seal(master, event.id),
+            charges=reservation.charges if reservation else (),
+            generation=reservation.generation if reservation else None,
+            completed=(lambda index: stored(receipt(index))) if stored else None,
+        )
+        try:
+            return receipt(self.sequencer.append(entry))
+        except NotWritten as error:
+            logger.error("record not written: %s", error)  # noqa: TRY400 - the text is the kind of fault
+            raise Refusal(
+                "record-not-written",
+                "The decision log cannot be written, so nothing is answered: try again shortly.",
+                headers={"Retry-After": "5"},
+            ) from None
+
+
+def rfc3339(moment: datetime) -> str:
+    """The moment in UTC with milliseconds, as records write it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _members(event: Event) -> dict[str, Any]:
+    """The clear members of the record: parties, rules, digests and the four axes, nothing of the subject."""
+    client = event.caller.client
+    members: dict[str, Any] = {
+        "kind": event.kind,
+        "id": event.id,
+        "at": rfc3339(event.at),
+        "consumer": client.department,
+        "client": client.name,
+        "certificate": event.caller.certificate,
+        "state": event.state,
+    }
+    if event.service is not None:
+        members["provider"] = event.service.provider
+        members["service"] = event.service.name
+        members["contract"] = event.service.contract_digest
+    if event.asked is not None:
+        members["purpose"] = event.asked.purpose
+    if event.agreement is not None:
+        members["agreement"] = event.agreement.terms.digest
+    if event.decision is not None:
+        members["decision"] = "permit" if event.decision.permitted else "deny"
+        members["limit"] = event.limit
+        members["rules"] = [rule.id for rule in event.decision.rules]
+        members["policy"] = event.decision.digest
+    if event.as_of is not None:
+        members["as_of"] = event.as_of
+    return members
+
+
+def _index_row(event: Event, key: bytes) -> dict[str, Any]:
+    asked, service, client = event.asked, event.service, event.caller.client
+    return {
+        "id": event.id,
+        "at": int(event.at.timestamp() * 1_000),
+        "kind": event.kind,
+        "consumer": client.department,
+        "client": client.name,
+        "provider": service.provider if service else None,
+        "service": service.name if service else None,
+        "purpose": asked.purpose if asked else None,
+        "agreement": event.agreement.terms.id if event.agreement else None,
+        "decision": ("permit" if event.decision.permitted else "deny") if event.decision else None,
+        "limit_reached": event.limit,
+        "state": event.state,
+        "result": event.disclosed["result"] if event.disclosed else None,
+        "subject_tag": _subject_tag(service, asked, key),
+        "case_number": asked.case if asked else None,
+        "operator": asked.operator if asked else None,
+    }
+
+
+def _subject_tag(service: Service | None, asked: Asked | None, key: bytes) -> bytes | None:
+    if service is None or asked is None or service.answerable is None:
+        return None
+    text = f"{service.answerable.binding.subject_type}\x1f{asked.subject}"
+    return hmac.digest(key, text.encode(), "sha256")

@@ -1,0 +1,1 @@
+"""What the node knows about departments, services and agreements."""

@@ -1,0 +1,176 @@
+"""Frozen settings from the environment (`HECHA_*`); a bad value refuses to start.
+
+`docs/settings.md` describes each one; a test holds that page against this module. Secrets are never settings:
+keys are files in `HECHA_KEYS_DIR`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+MIN_RETENTION_DAYS = 1_096  # 网络数据安全管理条例 第十二条: records of providing personal information, 3 years
+
+
+class SettingInvalid(ValueError):
+    """A setting is missing or has a value the node will not start with. The text says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator decides outside the node directory. Paths are absolute, durations in seconds."""
+
+    node_dir: Path
+    state_dir: Path
+    keys_dir: Path
+    database_url: str
+    redis_url: str | None
+    bind: str
+    issuer: str
+    tls_certificate: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    tls_minimum: str
+    ops_bind: str
+    workers: int
+    threads: int
+    token_lifetime_s: int
+    max_body_bytes: int
+    source_timeout_s: float
+    retention_days: int
+    retention_override: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read `HECHA_*` from `env`. Raises `SettingInvalid` for unknown, missing or unusable settings."""
+        _refuse_unknown(env)
+        read = _Reader(env)
+        state_dir = read.path("STATE_DIR", Path("var/state"))
+        bind = read.bind("BIND", "127.0.0.1:8443")
+        settings = cls(
+            node_dir=read.directory("NODE_DIR"),
+            state_dir=state_dir,
+            keys_dir=read.path("KEYS_DIR", Path("var/keys")),
+            database_url=read.text("DATABASE_URL", f"sqlite:///{state_dir / 'node.db'}"),
+            redis_url=env.get("HECHA_REDIS_URL") or None,
+            bind=bind,
+            issuer=read.issuer("ISSUER", f"https://{bind}"),
+            tls_certificate=read.file("TLS_CERTIFICATE"),
+            tls_key=read.file("TLS_KEY"),
+            tls_client_ca=read.file("TLS_CLIENT_CA"),
+            tls_minimum=read.choice("TLS_MINIMUM", ("1.3", "1.2")),
+            ops_bind=read.bind("OPS_BIND", "127.0.0.1:0"),
+            workers=read.integer("WORKERS", 2, 1, 64),
+            threads=read.integer("THREADS", 32, 1, 512),
+            token_lifetime_s=read.integer("TOKEN_LIFETIME", 600, 30, 600),
+            max_body_bytes=read.integer("MAX_BODY", 65_536, 1_024, 1_048_576),
+            source_timeout_s=float(read.integer("SOURCE_TIMEOUT", 5, 1, 60)),
+            retention_days=read.integer("RETENTION_DAYS", 1_826, 1, 36_500),
+            retention_override=env.get("HECHA_RETENTION_OVERRIDE") or None,
+        )
+        settings._refuse_contradictions()
+        return settings
+
+    def _refuse_contradictions(self) -> None:
+        tls = (self.tls_certificate, self.tls_key, self.tls_client_ca)
+        if any(tls) and not all(tls):
+            raise SettingInvalid(
+                "HECHA_TLS_CERTIFICATE, HECHA_TLS_KEY and HECHA_TLS_CLIENT_CA belong together: set all three"
+            )
+        if self.retention_days < MIN_RETENTION_DAYS and not self.retention_override:
+            raise SettingInvalid(
+                f"HECHA_RETENTION_DAYS={self.retention_days} is under {MIN_RETENTION_DAYS} days "
+                "(网络数据安全管理条例 第十二条): raise it, or give the written ground in HECHA_RETENTION_OVERRIDE"
+            )
+
+    @property
+    def host(self) -> str:
+        """The address the node listens on."""
+        return self.bind.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port the node listens on."""
+        return int(self.bind.rpartition(":")[2])
+
+
+def names() -> frozenset[str]:
+    """The environment variables that are settings; units are left out of the names (`HECHA_TOKEN_LIFETIME`)."""
+    return frozenset("HECHA_" + re.sub(r"_(s|bytes)$", "", field.name).upper() for field in fields(Settings))
+
+
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    known = names()
+    for name in env:
+        # Sources (HECHA_SOURCE_<DEPARTMENT>) are named by the service files; tests have a prefix of their own.
+        if name.startswith(("HECHA_SOURCE_", "HECHA_TEST_")) or not name.startswith("HECHA_"):
+            continue
+        if name not in known:
+            raise SettingInvalid(f"{name} is not a setting of this node: see docs/settings.md")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """One reader per kind of value, so that every refusal names the setting and what it takes."""
+
+    env: Mapping[str, str]
+
+    def text(self, name: str, default: str) -> str:
+        return self.env.get(f"HECHA_{name}") or default
+
+    def path(self, name: str, default: Path) -> Path:
+        return Path(self.env.get(f"HECHA_{name}") or default).absolute()
+
+    def directory(self, name: str) -> Path:
+        value = self.env.get(f"HECHA_{name}")
+        if not value:
+            raise SettingInvalid(f"HECHA_{name} is missing: the folder with node.yaml, services/ and agreements/")
+        path = Path(value).absolute()
+        if not path.is_dir():
+            raise SettingInvalid(f"HECHA_{name}={value} is no folder")
+        return path
+
+    def file(self, name: str) -> Path | None:
+        value = self.env.get(f"HECHA_{name}")
+        if not value:
+            return None
+        path = Path(value).absolute()
+        if not path.is_file():
+            raise SettingInvalid(f"HECHA_{name}={value} is no file")
+        return path
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.env.get(f"HECHA_{name}") or str(default)
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
+            raise SettingInvalid(f"HECHA_{name}={value}: a whole number from {low} to {high} is needed")
+        return int(value)
+
+    def choice(self, name: str, values: tuple[str, ...]) -> str:
+        value = self.env.get(f"HECHA_{name}") or values[0]
+        if value not in values:
+            raise SettingInvalid(f"HECHA_{name}={value}: one of {', '.join(values)} is needed")
+        return value
+
+    def bind(self, name: str, default: str) -> str:
+        value = self.env.get(f"HECHA_{name}") or default
+        host, _, port = value.rpartition(":")
+        try:
+            ip_address(host.strip("[]"))
+            valid = 0 <= int(port) <= 65_535
+        except ValueError:
+            valid = False
+        if not valid:
+            raise SettingInvalid(f"HECHA_{name}={value}: an address and port such as 127.0.0.1:8443 is needed")
+        return value
+
+    def issuer(self, name: str, default: str) -> str:
+        value = self.env.get(f"HECHA_{name}") or default
+        parts = urlsplit(value)
+        # SPEC: RFC 8414 §2: an https URL without query and fragment.
+        if parts.scheme != "https" or not parts.netloc or parts.query or parts.fragment or value.endswith("/"):
+            raise SettingInvalid(f"HECHA_{name}={value}: an https URL without query, fragment and final slash")
+        return value

@@ -1,0 +1,266 @@
+"""The whole path of one question, in order, with no HTTP in it (docs/request-path.md).
+
+INVARIANT: no source is asked before the policy decision permits it; no reply leaves before its record is durable;
+what the consumer sees is the disclosed result, the true one goes into a commitment only. Decision, limit, result
+and technical state are four axes, and none ever stands for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from adapters.base import Adapter, Answer, Question, SourceError, SourceUnavailable
+from app.accounts import accounts
+from app.identity.caller import Caller
+from app.limits import Account, Limiter
+from app.log.idempotency import Idempotency
+from app.log.sequencer import ReservationStale
+from app.recording import Event, Recorder, rfc3339
+from app.refusals import Refusal
+from app.registry.agreements import Agreement, Agreements
+from app.registry.catalogue import Catalogue, Service
+from app.registry.departments import Departments
+from app.registry.question import Asked, QuestionReader
+from app.strict_json import read_object
+from evidence.canonical import NotCanonical, canonical
+from policies.decision import RuleSet, explain
+from policies.facts import Facts
+from policies.obligations import Disclosed, Freshness, UnknownObligation, describe, disclose
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a question arrives with. `refusal` is what HTTP already found wrong with it, to be recorded."""
+
+    caller: Caller
+    service: str
+    body: bytes
+    address: str
+    idempotency_key: str | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back: the answer as JSON, or a refusal with the receipt of its record."""
+
+    id: str
+    body: bytes = b""
+    refusal: Refusal | None = None
+    receipt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What the node knows: departments, catalogue, agreements, rules in force, and an adapter per service."""
+
+    departments: Departments
+    catalogue: Catalogue
+    agreements: Agreements
+    rules: RuleSet
+    readers: Mapping[str, QuestionReader]
+    adapters: Mapping[str, Adapter]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Answers questions. One object for the process, shared by threads."""
+
+    registry: Registry
+    recorder: Recorder
+    limiter: Limiter
+    idempotency: Idempotency
+    account_key: bytes
+    source_timeout_s: float
+
+    def ask(self, request: Request) -> Reply:
+        """Answer, deny, limit or fail one question; whichever it is, its record is durable when this returns.
+
+        Raises `Refusal` record-not-written where no record could be made: then nothing was disclosed.
+        """
+        event = Event(id=str(uuid.uuid4()), at=datetime.now(UTC), caller=request.caller)
+        try:
+            service, asked = self._read(event, request)
+            agreement = self._decide(event, service, asked, request.address)
+            stored = self._claim(event, service, agreement, request)
+            return stored or self._answer(event, service, asked, agreement)
+        except Refusal as refusal:
+            return self._refuse(event, refusal, request)
+
+    def _read(self, event: Event, request: Request) -> tuple[Service, Asked]:
+        """Scope, service and body, in that order; a fault is recorded with what was known by then."""
+        event.service = self.registry.catalogue.find(request.service)
+        event.hidden["question"] = {"sha256": hashlib.sha256(request.body).hexdigest()}
+        if request.refusal is not None:
+            raise request.refusal
+        if event.service is None:
+            raise Refusal("not-found", "There is no such service: GET /v1/services lists the catalogue.")
+        request.caller.need(f"verify:{event.service.name}")
+        body = read_object(request.body)
+        try:
+            canonical(body)
+        except NotCanonical:
+            # Sound JSON, but not of the schema's types: the reader below says where. The digest stands for it.
+            logger.debug("a question has no canonical form")
+        else:
+            event.hidden["question"] = body
+        asked = self.registry.readers[event.service.name].read(body)
+        event.asked = asked
+        event.hidden |= {"case": asked.case, "operator": asked.operator}
+        event.hidden |= {name: body[name] for name in ("subject", "declared") if name in body}
+        return event.service, asked
+
+    def _decide(self, event: Event, service: Service, asked: Asked, address: str) -> Agreement:
+        """The policy decision. Raises `not-permitted` with every reason, and `obligation-not-met`."""
+        client = event.caller.client
+        agreement = self.registry.agreements.applying(client.department, service.name, asked.purpose)
+        event.agreement = agreement
+        event.decision = self.registry.rules.decide(self._facts(event, service, asked, address))
+        if not event.decision.permitted or agreement is None:
+            raise Refusal(
+                "not-permitted",
+                "The rules do not permit this question: see reasons.",
+                members={"reasons": explain(event.decision)},
+            )
+        if any(isinstance(item, UnknownObligation) for item in agreement.obligations):
+            raise Refusal("obligation-not-met", "The agreement obliges the node to something it cannot do.")
+        return agreement
+
+    def _facts(self, event: Event, service: Service, asked: Asked, address: str) -> Facts:
+        client, agreement = event.caller.client, event.agreement
+        departments = self.registry.departments.all
+        return Facts(
+            client=client.name,
+            department=client.department,
+            client_suspended=client.suspended,
+            department_restricted=departments[client.department].restricted,
+            service=service.name,
+            sharing=service.sharing,
+            provider=service.provider,
+            provider_suspended=departments[service.provider].suspended,
+            withheld_basis="; ".join(service.basis) if service.sharing == "withheld" else None,
+            purpose=asked.purpose,
+            attributes=frozenset(asked.declared) | (agreement.masked if agreement else frozenset()),
+            terms=agreement.terms if agreement else None,
+            case_agreed=agreement.case_agreed(asked.case) if agreement else False,
+            operator_agreed=agreement.operator_agreed(asked.operator) if agreement else False,
+            address=address,
+            at=event.at,
+        )
+
+    def _claim(self, event: Event, service: Service, agreement: Agreement, request: Request) -> Reply | None:
+        """Idempotency: a repeat, decided anew just now, gets the stored bytes."""
+        key, client = request.idempotency_key, event.caller.client.name
+        if key is None:
+            return None
+        digest = hashlib.sha256(request.service.encode() + b"\x00" + request.body).digest()
+        stored = self.idempotency.claim(client, key, digest, event.id, event.at)
+        if stored is not None:
+            return Reply(id=stored.decision_id, body=stored.body)
+        event.stored = lambda receipt: self.idempotency.completed(
+            client, key, event.id, _body(event, service, agreement, receipt)
+        )
+        return None
+
+    def _answer(self, event: Event, service: Service, asked: Asked, agreement: Agreement) -> Reply:
+        """Reserve, ask the source, fold and disclose, record, sign."""
+        drawn = accounts(self.account_key, event.caller.client.department, service, asked, agreement, event.at)
+        self._reserve(event, drawn)
+        try:
+            answer = self._ask_source(event, service, asked, agreement)
+        except Refusal:
+            if event.reservation is not None:
+                self.limiter.refund(event.reservation)
+            raise
+        codes = {name: item.code.value for name, item in answer.attributes.items()}
+        masked = {name: answer.attributes[name].masked for name in agreement.masked & codes.keys()}
+        disclosed = disclose(answer.result.value, codes, masked, agreement.obligations)
+        event.disclosed = _document(disclosed)
+        event.hidden["result"] = event.disclosed
+        event.hidden["true_result"] = {"result": answer.result.value, "attributes": codes}
+        while True:
+            try:
+                receipt = self.recorder.record(event)
+            except ReservationStale:
+                # The limiter was rebuilt meanwhile: what was reserved is gone, so it is reserved anew.
+                self._reserve(event, drawn)
+                continue
+            return Reply(id=event.id, body=_body(event, service, agreement, receipt))
+
+    def _reserve(self, event: Event, drawn: list[Account]) -> None:
+        committed = self.recorder.sequencer.last_index
+        try:
+            event.reservation = self.limiter.reserve(event.id, drawn, committed, event.at)
+        except Refusal as refusal:
+            event.limit = {"quota-exceeded": "quota", "budget-exhausted": "budget"}.get(refusal.slug, "none")
+            raise
+
+    def _ask_source(self, event: Event, service: Service, asked: Asked, agreement: Agreement) -> Answer:
+        adapter = self.registry.adapters[service.name]
+        question = Question(asked.subject, asked.confirm, asked.declared, agreement.masked)
+        try:
+            as_of = adapter.as_of()
+            answer = adapter.answer([question], timeout_s=self.source_timeout_s)[0]
+        except SourceError as error:
+            raise _source_refusal(service.name, error) from None
+        for obligation in agreement.obligations:
+            if isinstance(obligation, Freshness) and (as_of is None or event.at - as_of > obligation.max_age):
+                raise Refusal("source-stale", "The source was last updated longer ago than the agreement allows.")
+        event.as_of = rfc3339(as_of) if as_of else None
+        return answer
+
+    def _refuse(self, event: Event, refusal: Refusal, request: Request) -> Reply:
+        """Record a denial, limit or failure; it draws on no account and keeps no claim on a key."""
+        if event.stored is not None and request.idempotency_key is not None:
+            self.idempotency.release(event.caller.client.name, request.idempotency_key, event.id)
+        event.state = refusal.slug
+        event.reservation, event.stored, event.disclosed = None, None, None
+        event.hidden = {name: value for name, value in event.hidden.items() if "result" not in name}
+        receipt = self.recorder.record(event)
+        return Reply(id=event.id, refusal=refusal, receipt=receipt)
+
+
+def _source_refusal(service: str, error: SourceError) -> Refusal:
+    logger.warning("source of %s: %s: %s", service, type(error).__name__, error)
+    if isinstance(error, SourceUnavailable):
+        return Refusal(
+            "source-unavailable",
+            "The source did not answer: try again shortly.",
+            headers={"Retry-After": "5"},
+        )
+    return Refusal("source-misbehaved", "The source's answer is not what its binding describes.")
+
+
+def _document(disclosed: Disclosed) -> dict[str, Any]:
+    """The disclosed result as members of the answer; which members there are depends on the terms alone."""
+    document: dict[str, Any] = {"result": disclosed.result}
+    if disclosed.attributes is not None:
+        document["attributes"] = dict(disclosed.attributes)
+    if disclosed.masked is not None:
+        document["disclosed"] = dict(disclosed.masked)
+    return document
+
+
+def _body(event: Event, service: Service, agreement: Agreement, receipt: str) -> bytes:
+    """The answer as JSON: the disclosed result and what it rests on, nothing of the record."""
+    return orjson.dumps(
+        {
+            "id": event.id,
+            "service": service.name,
+            **(event.disclosed or {}),
+            "as_of": event.as_of,
+            "contract": service.contract_digest,
+            "obligations": describe(agreement.obligations),
+            "receipt": receipt,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Formats and checks of proof: pure functions of bytes and values; no clock, network, disk or chance."""

@@ -1,0 +1,173 @@
+"""Laws that hold for any question: a forbid never permits, a fact removed never permits, equal facts decide alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import cedarpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import request
+from policies.decision import RuleSet
+from policies.facts import CHINA, KINDS, STATES, Facts, Hours, Terms
+from policies.packaged import packaged_rules, packaged_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RULES = RuleSet.from_texts(packaged_rules(), packaged_schema(), 1)
+DAWN = datetime(2026, 6, 1, tzinfo=CHINA)
+
+departments = st.sampled_from(["hz-hrss", "hz-civil"])
+clients = st.sampled_from(["hz-hrss-benefits", "hz-hrss-review", "hz-civil-dibao"])
+purposes = st.sampled_from(["unemployment-benefit", "social-aid"])
+attributes = st.frozensets(st.sampled_from(["employed_on", "employer", "wage"]))
+# Mostly as agreed, so that permits are not rare; each condition is still broken often enough.
+mostly = st.sampled_from([True] * 7 + [False])
+moments = st.integers(0, 14 * 24 * 60 * 4).map(lambda step: DAWN + step * timedelta(seconds=15))
+days = st.integers(0, 14).map(lambda day: DAWN + timedelta(days=day))
+hours = st.none() | st.builds(
+    Hours,
+    st.frozensets(st.integers(1, 7), min_size=1),
+    st.integers(0, 11).map(lambda hour: hour * 60),
+    st.integers(12, 24).map(lambda hour: hour * 60),
+)
+
+
+@st.composite
+def terms(draw: st.DrawFn) -> Terms:
+    kind = draw(st.sampled_from(KINDS))
+    begins = draw(days)
+    return Terms(
+        id="terms",
+        digest=draw(st.sampled_from(["aa", "bb"])),
+        kind=kind,
+        statutory=kind == "standing-terms" and draw(st.booleans()),
+        state="active" if draw(mostly) else draw(st.sampled_from(STATES)),
+        legal_basis=draw(st.sampled_from(["某条例 第一条"] * 7 + [""])),
+        valid_from=begins,
+        valid_until=begins + timedelta(days=draw(st.integers(1, 365))),
+        departments=draw(st.frozensets(departments)),
+        clients=draw(st.frozensets(clients)),
+        purposes=draw(st.frozensets(purposes)),
+        attributes=draw(attributes) | draw(attributes),
+        hours=draw(hours),
+        networks=draw(st.sampled_from([(), ("10.0.0.0/8",), ("2001:db8::/32", "10.8.0.0/16")])),
+        security_agreement=draw(mostly),
+    )
+
+
+questions = st.builds(
+    Facts,
+    client=clients,
+    department=departments,
+    client_suspended=mostly.map(lambda value: not value),
+    department_restricted=mostly.map(lambda value: not value),
+    service=st.sampled_from(["employment-status", '服务 "甲"\n']),
+    sharing=st.sampled_from(["unconditional", "conditional", "withheld"]),
+    provider=st.just("hz-tax"),
+    provider_suspended=mostly.map(lambda value: not value),
+    withheld_basis=st.sampled_from([None, "某法 第一条"]),
+    purpose=purposes,
+    attributes=attributes,
+    terms=st.none() | terms() | terms() | terms(),
+    case_agreed=mostly,
+    operator_agreed=mostly,
+    address=st.sampled_from(["10.8.0.1", "192.0.2.1", "2001:db8::1", "::ffff:10.1.1.1"]),
+    at=moments,
+)
+
+CONDITIONS = (
+    'context.purpose == "social-aid"',
+    "context.weekday == 3",
+    "context.minute < 720",
+    'context.attributes.contains("wage")',
+    'principal.department == "hz-civil"',
+    'resource.sharing == Sharing::"unconditional"',
+    "resource has terms && resource.terms.statutory",
+    'context.at < datetime("2026-06-08")',
+    'context.address.isInRange(ip("10.0.0.0/8"))',
+    "context.minute * 9223372036854775807 > 0",
+    "true",
+)
+
+
+def forbid(name: str, condition: str, kind: str) -> str:
+    return (
+        f'@id("{name}") @basis("四川 第二十三条") @reason("Own.") @reason_zh("自定。")'
+        f" forbid (principal, action, resource) {kind} {{ {condition} }};"
+    )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(CONDITIONS), st.sampled_from(["when", "unless"])), min_size=1, max_size=4),
+    st.lists(questions, min_size=1, max_size=8),
+)
+def test_adding_a_forbid_never_permits(added: list[tuple[str, str]], asked: list[Facts]) -> None:
+    own = {"own.cedar": "\n".join(forbid(f"own-{i}", *parts) for i, parts in enumerate(added))}
+    narrowed = RuleSet.from_texts(packaged_rules(), packaged_schema(), 2, narrowing=own)
+    for facts in asked:
+        assert RULES.decide(facts).permitted or not narrowed.decide(facts).permitted
+
+
+REMOVALS: dict[str, Callable[[Terms], dict[str, Any]]] = {
+    "purposes": lambda terms: {"purposes": frozenset(sorted(terms.purposes)[1:])},
+    "attributes": lambda terms: {"attributes": frozenset(sorted(terms.attributes)[1:])},
+    "legal basis": lambda terms: {"legal_basis": ""},
+    "security agreement": lambda terms: {"security_agreement": False},
+    "activity": lambda terms: {"state": "suspended"},
+    "statutory ground": lambda terms: {"statutory": False},
+    "the whole validity": lambda terms: {"valid_until": terms.valid_from + timedelta(seconds=1)},
+}
+
+
+@given(questions, st.sampled_from(["terms", "case", "operator", "purpose", *REMOVALS]))
+def test_removing_a_fact_the_rules_need_never_permits(facts: Facts, removed: str) -> None:
+    match removed:
+        case "terms":
+            fewer = replace(facts, terms=None)
+        case "case":
+            fewer = replace(facts, case_agreed=False)
+        case "operator":
+            fewer = replace(facts, operator_agreed=False)
+        case "purpose":
+            fewer = replace(facts, purpose="")
+        case _ if facts.terms is None:
+            return
+        case _:
+            fewer = replace(facts, terms=replace(facts.terms, **REMOVALS[removed](facts.terms)))
+    assert RULES.decide(facts).permitted or not RULES.decide(fewer).permitted
+
+
+@given(questions)
+def test_no_question_is_permitted_without_what_every_permit_needs(facts: Facts) -> None:
+    bare = replace(facts, terms=None)
+    for fewer in (bare, replace(facts, case_agreed=False), replace(facts, operator_agreed=False)):
+        assert not RULES.decide(fewer).permitted
+
+
+@given(questions)
+def test_same_facts_same_decision(facts: Facts) -> None:
+    again = RuleSet.from_texts(packaged_rules(), packaged_schema(), 1)
+    assert RULES.decide(facts) == RULES.decide(facts) == again.decide(facts) == again.decide(facts)
+
+
+@given(questions)
+def test_denial_has_a_reason_and_permit_names_its_permit(facts: Facts) -> None:
+    decision = RULES.decide(facts)
+    assert decision.rules
+    assert {rule.effect for rule in decision.rules} == {"permit" if decision.permitted else "forbid"}
+    assert not decision.errors
+
+
+@given(questions)
+def test_every_request_conforms_to_the_schema(facts: Facts) -> None:
+    asked = request.request(facts, request.opening(facts), request.second(facts))
+    schema = cedarpy.Schema.from_str(packaged_schema())
+    entities = cedarpy.Entities.from_json_str(request.entities(facts), schema)
+    checked = cedarpy.is_authorized(asked, "\n".join(packaged_rules().values()), entities, schema)
+    assert not checked.diagnostics.errors
+    assert checked.allowed == RULES.decide(facts).permitted
