@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from adapters.base import SourceMisbehaved
-from adapters.normalise import ValueInvalid, iso_date
+from adapters.normalise import ValueInvalid, real_day
 
 SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 """Days are days in Asia/Shanghai, which has kept UTC+8 without summer time since 1992."""
@@ -55,9 +55,10 @@ def day_of(raw: object) -> date | None:
     if not text:
         return None
     found = _DAY.fullmatch(text) if len(text) <= 26 else None
-    if found is None:
+    day = real_day(*found.group(1, 3, 4)) if found else None
+    if day is None:
         raise ValueInvalid("the column holds no date")
-    return iso_date("-".join(found.group(1, 3, 4)))
+    return day
 
 
 def amount_of(raw: object) -> Decimal | None:
@@ -95,7 +96,10 @@ def instant_of(raw: object) -> datetime | None:
         raw = datetime(raw.year, raw.month, raw.day, tzinfo=SHANGHAI)
     if not isinstance(raw, datetime):
         raise SourceMisbehaved("the column of the last update holds no time")
-    return (raw if raw.tzinfo else raw.replace(tzinfo=SHANGHAI)).astimezone(UTC)
+    try:
+        return (raw if raw.tzinfo else raw.replace(tzinfo=SHANGHAI)).astimezone(UTC)
+    except OverflowError:
+        raise SourceMisbehaved("the column of the last update holds no time") from None
 
 
 def _read_instant(text: str) -> datetime | None:

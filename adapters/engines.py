@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from psycopg.types.datetime import DateLoader
 from sqlalchemy import URL, Dialect, Engine, PoolProxiedConnection, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import QueuePool
 
 from adapters.base import BindingInvalid, SourceUnavailable
@@ -131,7 +131,8 @@ class _Deadline:
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise BindingInvalid("url: a SQLite source is the path of a file")
-    address = f"file:{quote(str(Path(url.database).absolute()))}?mode=ro"
+    path = Path(url.database).absolute()
+    address = f"file:{quote(str(path))}?mode=ro"
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(address, uri=True, check_same_thread=False)
@@ -140,10 +141,24 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def watch(connection: sqlite3.Connection, record: Any) -> None:
+        record.info["file"] = _identity(path)
         record.info["deadline"] = deadline = _Deadline()
         connection.set_progress_handler(deadline.passed, _STEPS_BETWEEN_LOOKS)
 
+    @event.listens_for(engine, "checkout")
+    def stay_with_the_file(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001 -- the event's signature
+        # A file that is replaced over night would be read in its old state for as long as it is open.
+        if record.info["file"] != _identity(path):
+            raise DisconnectionError
+
     return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 class _OpenDateLoader(DateLoader):

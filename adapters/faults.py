@@ -10,14 +10,14 @@ from adapters.base import SourceError, SourceMisbehaved, SourceUnavailable
 _SQLITE_MISBEHAVES = {1, 11, 26}
 
 
-def fault_of(error: Exception, source: str) -> SourceError:
+def fault_of(error: Exception) -> SourceError:
     """Return the error to raise in place of a driver's: outside its `except`, to hold no reference."""
     # SQLAlchemy wraps what opening a connection raises; what a cursor raises comes from the driver itself.
     error = getattr(error, "orig", None) or error
     kind = type(error).__name__
     if isinstance(error, PoolTimeoutError) or _is_outage(error):
-        return SourceUnavailable(f"{source}: the source could not be reached, or not in time ({kind})")
-    return SourceMisbehaved(f"{source}: the source is not as its binding says ({kind})")
+        return SourceUnavailable(f"the source could not be reached, or not in time ({kind})")
+    return SourceMisbehaved(f"the source is not as its binding says ({kind})")
 
 
 def _is_outage(error: Exception) -> bool:

@@ -27,13 +27,13 @@ _SHORTEST_KEY = 32
 
 @dataclass(frozen=True, slots=True)
 class _Attribute:
-    """A bound attribute: comparison, places of its columns in a record, beginning of its fingerprints."""
+    """A bound attribute: comparison, places of its columns in a record, what its fingerprints begin with."""
 
     name: str
     comparison: Comparison
     places: tuple[tuple[str, int], ...]
     mask: str | None
-    prefix: bytes
+    mac: hmac.HMAC
 
     def agrees(self, declared: Any, record: Record) -> bool:
         return self.comparison.matches(declared, {role: record[place] for role, place in self.places})
@@ -74,11 +74,10 @@ class Judge:
         if self.single:
             confirm = asked = confirm | asked
         self.register_columns, self.asked_columns = tuple(confirm), tuple(asked)
-        self._confirm = _bound(binding.confirm, binding.register, self.register_columns)
-        self._attributes = _bound(binding.attributes, binding.relation, self.asked_columns)
+        self._confirm = _bound(binding.confirm, binding.register, self.register_columns, fingerprint_key)
+        self._attributes = _bound(binding.attributes, binding.relation, self.asked_columns, fingerprint_key)
         self._many = binding.many
         self._latest = None if binding.latest_by is None else self.asked_columns.index(binding.latest_by)
-        self._key = fingerprint_key
 
     def answer(self, question: Question, register: Sequence[Record], asked: Sequence[Record]) -> Answer:
         """Return the verdict on a question, from all rows of its subject in both relations.
@@ -172,11 +171,13 @@ def _columns(attributes: Iterable[AttributeBinding]) -> dict[str, None]:
     return dict.fromkeys(column for attribute in attributes for column in attribute.columns.values())
 
 
-def _bound(attributes: Iterable[AttributeBinding], relation: str, columns: Sequence[str]) -> Mapping[str, _Attribute]:
-    return {item.name: _attribute(item, relation, columns) for item in attributes}
+def _bound(
+    attributes: Iterable[AttributeBinding], relation: str, columns: Sequence[str], key: bytes
+) -> Mapping[str, _Attribute]:
+    return {item.name: _attribute(item, relation, columns, key) for item in attributes}
 
 
-def _attribute(binding: AttributeBinding, relation: str, columns: Sequence[str]) -> _Attribute:
+def _attribute(binding: AttributeBinding, relation: str, columns: Sequence[str], key: bytes) -> _Attribute:
     comparison = build(binding)
     read = [binding.columns[role] for role in comparison.roles]
     return _Attribute(
@@ -184,7 +185,8 @@ def _attribute(binding: AttributeBinding, relation: str, columns: Sequence[str])
         comparison=comparison,
         places=tuple((role, columns.index(binding.columns[role])) for role in comparison.roles),
         mask=binding.mask,
-        prefix="\0".join((relation, *read, "\0")).encode(),
+        # The source attribute first: a value gets another fingerprint in another column.
+        mac=hmac.new(key, "\0".join((relation, *read, "\0")).encode(), "sha256"),
     )
 
 

@@ -10,7 +10,20 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import Dialect, FromClause, PoolProxiedConnection, Select, bindparam, column, false, func, select, table
+from sqlalchemy import (
+    ColumnElement,
+    Dialect,
+    FromClause,
+    PoolProxiedConnection,
+    Select,
+    bindparam,
+    column,
+    false,
+    func,
+    literal,
+    select,
+    table,
+)
 from sqlalchemy.sql import quoted_name
 
 Rows: TypeAlias = "Sequence[Sequence[Any]]"
@@ -64,7 +77,7 @@ def newest(dialect: Dialect, relation: str, column: str) -> str:
 def nothing_of(dialect: Dialect, relation: str, columns: Iterable[str]) -> str:
     """Return the statement that names a relation and columns (or none) and reads no row."""
     source = relation_of(relation, columns)
-    wanted = list(source.c) or [func.count()]
+    wanted: list[ColumnElement[Any]] = [*source.c] or [literal(1)]
     return _text_of(dialect, select(*wanted).select_from(source).where(false()))[0]
 
 

@@ -72,7 +72,7 @@ def resident_id(raw: str) -> str:
         text = body + _resident_check(body)
     elif text[17] != _resident_check(text):
         raise ValueInvalid("the check digit of the resident id number is wrong")
-    born = _day(text[6:10], text[10:12], text[12:14])
+    born = real_day(text[6:10], text[10:12], text[12:14])
     if born is None or born.year < _FIRST_YEAR:
         raise ValueInvalid("the birth date in the resident id number is no real date")
     return text
@@ -126,10 +126,18 @@ def money(raw: str) -> Decimal:
 
 def iso_date(raw: str) -> date:
     """Return the day written `YYYY-MM-DD` (ISO 8601), which must exist."""
-    day = _day(*raw.split("-")) if len(raw) == 10 and re.fullmatch(DATE, raw) else None
+    day = real_day(*raw.split("-")) if len(raw) == 10 and re.fullmatch(DATE, raw) else None
     if day is None:
         raise ValueInvalid("a date is a real day written YYYY-MM-DD")
     return day
+
+
+def real_day(year: str, month: str, day: str) -> date | None:
+    """Return the day of these digits, None where the calendar has none."""
+    try:
+        return date(int(year), int(month), int(day))
+    except ValueError:
+        return None
 
 
 SUBJECT_TYPES: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
@@ -210,13 +218,6 @@ def _luhn(digits: str) -> bool:
 def _resident_check(body: str) -> str:
     total = sum(weight * int(digit) for weight, digit in zip(_RESIDENT_WEIGHTS, body, strict=False))
     return _RESIDENT_CHECKS[total % 11]
-
-
-def _day(year: str, month: str, day: str) -> date | None:
-    try:
-        return date(int(year), int(month), int(day))
-    except ValueError:
-        return None
 
 
 def _folded(raw: str, variants: Mapping[int, str], limit: int) -> str:

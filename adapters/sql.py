@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.exc import SQLAlchemyError
@@ -72,8 +72,11 @@ class SqlAdapter:
         """Answer all questions in order, or raise `SourceError`. Time counts over all chunks together."""
         deadline = monotonic() + timeout_s
         answers: list[Answer] = []
-        for start in range(0, len(questions), CHUNK):
-            answers += self._answer(questions[start : start + CHUNK], deadline)
+        try:
+            for start in range(0, len(questions), CHUNK):
+                answers += self._answer(questions[start : start + CHUNK], deadline)
+        except SourceError as error:
+            raise self._named(error) from None
         return answers
 
     def probe(self) -> Probe:
@@ -92,7 +95,10 @@ class SqlAdapter:
             return None
         known = self._as_of
         if known is None or monotonic() - known[0] > AS_OF_CACHE_S:
-            known = self._as_of = (monotonic(), instant_of(self._run(self._newest)))
+            try:
+                known = self._as_of = (monotonic(), instant_of(self._run(self._newest)))
+            except SourceError as error:
+                raise self._named(error) from None
         return known[1]
 
     def close(self) -> None:
@@ -100,6 +106,9 @@ class SqlAdapter:
         url, self._url = self._url, None
         if url is not None:
             close_engine(url)
+
+    def _named(self, error: SourceError) -> SourceError:
+        return type(error)(f"{self._binding.service}: {error}")
 
     def _answer(self, questions: Sequence[Question], deadline: float) -> list[Answer]:
         # Several questions of a bulk may be about one subject, and a subject may stand in several spellings.
@@ -151,7 +160,7 @@ class SqlAdapter:
         try:
             fetch(connection, nothing_of(self._engine.dialect, relation, columns))
         except self._errors as error:
-            if isinstance(fault_of(error, relation), SourceMisbehaved):
+            if isinstance(fault_of(error), SourceMisbehaved):
                 return False
             raise
         return True
@@ -177,17 +186,17 @@ class SqlAdapter:
             connection = self._engine.raw_connection()
             return work(connection)
         except self._errors as error:
-            stale = False
+            stale = connection is not None and self._is_dead(error, connection)
             if connection is not None:
-                dead = connection.dbapi_connection
-                stale = isinstance(error, self._driver_error) and self._engine.dialect.is_disconnect(
-                    error, dead, None
-                )
                 connection.invalidate()  # what it had prepared may no longer fit the source
-            return _Fault(fault_of(error, self._binding.service), stale)
+            return _Fault(fault_of(error), stale)
         finally:
             if connection is not None:
                 connection.close()
+
+    def _is_dead(self, error: Exception, connection: PoolProxiedConnection) -> bool:
+        dialect, dead = self._engine.dialect, cast("Any", connection.dbapi_connection)
+        return isinstance(error, self._driver_error) and dialect.is_disconnect(cast("Any", error), dead, None)
 
 
 def _by_subject(rows: Rows, subjects: Mapping[str, str]) -> Mapping[str, list[Record]]:

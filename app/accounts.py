@@ -8,34 +8,27 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app.limits import Account, keyed, period, price
+from app.limits import MILLIBITS, Account, keyed, period, price
+from app.recording import Permitted
 from app.registry.agreements import Agreement
-from app.registry.catalogue import Answerable, Service
+from app.registry.catalogue import Answerable
 from app.registry.question import Asked
 from policies.obligations import Disclose, Fold
 
-MILLIBITS = 1_000
 MASK_BITS = 8  # a fixed price for every masked value, whatever its shape gives away
 
 
-def accounts(
-    key: bytes, department: str, service: Service, asked: Asked, agreement: Agreement, now: datetime
-) -> list[Account]:
+def accounts(key: bytes, department: str, permitted: Permitted, now: datetime) -> list[Account]:
     """Quota first, then budgets in a stable order. Names of budgets and questions are keyed, never clear."""
+    service, asked, agreement = permitted.service, permitted.asked, permitted.agreement
     found = []
     if agreement.quota is not None:
         name, end = period(agreement.quota.per, now)
         holder = f"quota/{department}/{agreement.terms.id}/{name}"
         found.append(Account(holder, 1, agreement.quota.count, resets_at=end))
     if agreement.budget_bits is not None and service.answerable is not None:
-        question = keyed(
-            key,
-            department,
-            service.name,
-            service.contract_digest,
-            asked.subject,
-            *_values(service.answerable, asked),
-        )
+        values = _values(service.answerable, asked)
+        question = keyed(key, department, service.name, service.contract_digest, asked.subject, *values)
         amount = question_price(agreement, len(asked.declared))
         limit = agreement.budget_bits * MILLIBITS
         touched = {service.source_attribute(name) for name in (*asked.declared, *agreement.masked)}

@@ -45,7 +45,7 @@ def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
 
     @app.route("/livez")
     def livez() -> Response:
-        """The process is there; readiness is another matter (HECHA_OPS_BIND)."""
+        """The process is there; readiness is another matter."""
         return Response("ok\n", content_type="text/plain; charset=utf-8")
 
     livez.needs = ("public",)  # type: ignore[attr-defined]

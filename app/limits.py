@@ -183,7 +183,7 @@ class Limiter:
         self._sha = connection.read_response().decode()
 
     def _connection(self) -> Any:
-        """This thread's own connection: half the time of one that is taken from a pool for each command."""
+        """The thread's own connection: half the time of one that is taken from a pool for each command."""
         connection = getattr(self._local, "connection", None)
         if connection is None:
             pool = redis.ConnectionPool.from_url(

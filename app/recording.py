@@ -15,6 +15,7 @@ from typing import Any
 
 from app.identity.caller import Caller
 from app.limits import Reservation
+from app.log.idempotency import Claim
 from app.log.sealing import Sealer
 from app.log.sequencer import Entry, NotWritten, Sequencer
 from app.refusals import Refusal
@@ -49,7 +50,17 @@ class Event:
     disclosed: dict[str, Any] | None = None
     reservation: Reservation | None = None
     hidden: dict[str, Any] = field(default_factory=dict)
+    claim: Claim | None = None
     stored: Callable[[str], Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """A question that the rules permit: what is asked of which service under which agreement."""
+
+    service: Service
+    asked: Asked
+    agreement: Agreement
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""gunicorn as the node's own TLS server: one port, client certificates optional in the handshake (design: public
-routes exist), one SSLContext per worker instead of one per connection.
+"""gunicorn as the node's own TLS server, with one SSLContext per worker instead of one per connection.
+
+One port: a client certificate may be missing in the handshake, since some routes are public, but a bad one ends it.
 """
 
 from __future__ import annotations

@@ -13,8 +13,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-MIN_RETENTION_DAYS = 1_096  # 网络数据安全管理条例 第十二条: records of providing personal information, 3 years
-
 
 class SettingInvalid(ValueError):
     """A setting is missing or has a value the node will not start with. The text says which and what to do."""
@@ -35,14 +33,11 @@ class Settings:
     tls_key: Path | None
     tls_client_ca: Path | None
     tls_minimum: str
-    ops_bind: str
     workers: int
     threads: int
     token_lifetime_s: int
     max_body_bytes: int
     source_timeout_s: float
-    retention_days: int
-    retention_override: str | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -63,14 +58,11 @@ class Settings:
             tls_key=read.file("TLS_KEY"),
             tls_client_ca=read.file("TLS_CLIENT_CA"),
             tls_minimum=read.choice("TLS_MINIMUM", ("1.3", "1.2")),
-            ops_bind=read.bind("OPS_BIND", "127.0.0.1:0"),
             workers=read.integer("WORKERS", 2, 1, 64),
             threads=read.integer("THREADS", 32, 1, 512),
             token_lifetime_s=read.integer("TOKEN_LIFETIME", 600, 30, 600),
             max_body_bytes=read.integer("MAX_BODY", 65_536, 1_024, 1_048_576),
             source_timeout_s=float(read.integer("SOURCE_TIMEOUT", 5, 1, 60)),
-            retention_days=read.integer("RETENTION_DAYS", 1_826, 1, 36_500),
-            retention_override=env.get("HECHA_RETENTION_OVERRIDE") or None,
         )
         settings._refuse_contradictions()
         return settings
@@ -80,11 +72,6 @@ class Settings:
         if any(tls) and not all(tls):
             raise SettingInvalid(
                 "HECHA_TLS_CERTIFICATE, HECHA_TLS_KEY and HECHA_TLS_CLIENT_CA belong together: set all three"
-            )
-        if self.retention_days < MIN_RETENTION_DAYS and not self.retention_override:
-            raise SettingInvalid(
-                f"HECHA_RETENTION_DAYS={self.retention_days} is under {MIN_RETENTION_DAYS} days "
-                "(网络数据安全管理条例 第十二条): raise it, or give the written ground in HECHA_RETENTION_OVERRIDE"
             )
 
     @property

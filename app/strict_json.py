@@ -15,7 +15,7 @@ MAX_DEPTH = 8
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that `body` holds. Raises the `malformed` refusal, which says what is wrong, not what was sent."""
+    """The JSON object that `body` holds. Raises the `malformed` refusal: what is wrong, never what was sent."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:

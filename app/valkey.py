@@ -1,4 +1,4 @@
-"""The embedded Valkey: a real server from its wheel, on a unix socket of the state folder, for nodes without Redis."""
+"""The embedded Valkey: a real server from its wheel, on a unix socket of the state folder."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ from adapters.base import Adapter, Answer, Question, SourceError, SourceUnavaila
 from app.accounts import accounts
 from app.identity.caller import Caller
 from app.limits import Account, Limiter
-from app.log.idempotency import Idempotency
+from app.log.idempotency import Claim, Idempotency
 from app.log.sequencer import ReservationStale
-from app.recording import Event, Recorder, rfc3339
+from app.recording import Event, Permitted, Recorder, rfc3339
 from app.refusals import Refusal
-from app.registry.agreements import Agreement, Agreements
+from app.registry.agreements import Agreements
 from app.registry.catalogue import Catalogue, Service
 from app.registry.departments import Departments
 from app.registry.question import Asked, QuestionReader
@@ -91,11 +91,11 @@ class Verification:
         event = Event(id=str(uuid.uuid4()), at=datetime.now(UTC), caller=request.caller)
         try:
             service, asked = self._read(event, request)
-            agreement = self._decide(event, service, asked, request.address)
-            stored = self._claim(event, service, agreement, request)
-            return stored or self._answer(event, service, asked, agreement)
+            permitted = self._decide(event, service, asked, request.address)
+            stored = self._claim(event, permitted, request)
+            return stored or self._answer(event, permitted)
         except Refusal as refusal:
-            return self._refuse(event, refusal, request)
+            return self._refuse(event, refusal)
 
     def _read(self, event: Event, request: Request) -> tuple[Service, Asked]:
         """Scope, service and body, in that order; a fault is recorded with what was known by then."""
@@ -120,7 +120,7 @@ class Verification:
         event.hidden |= {name: body[name] for name in ("subject", "declared") if name in body}
         return event.service, asked
 
-    def _decide(self, event: Event, service: Service, asked: Asked, address: str) -> Agreement:
+    def _decide(self, event: Event, service: Service, asked: Asked, address: str) -> Permitted:
         """The policy decision. Raises `not-permitted` with every reason, and `obligation-not-met`."""
         client = event.caller.client
         agreement = self.registry.agreements.applying(client.department, service.name, asked.purpose)
@@ -134,7 +134,7 @@ class Verification:
             )
         if any(isinstance(item, UnknownObligation) for item in agreement.obligations):
             raise Refusal("obligation-not-met", "The agreement obliges the node to something it cannot do.")
-        return agreement
+        return Permitted(service, asked, agreement)
 
     def _facts(self, event: Event, service: Service, asked: Asked, address: str) -> Facts:
         client, agreement = event.caller.client, event.agreement
@@ -158,26 +158,26 @@ class Verification:
             at=event.at,
         )
 
-    def _claim(self, event: Event, service: Service, agreement: Agreement, request: Request) -> Reply | None:
+    def _claim(self, event: Event, permitted: Permitted, request: Request) -> Reply | None:
         """Idempotency: a repeat, decided anew just now, gets the stored bytes."""
-        key, client = request.idempotency_key, event.caller.client.name
-        if key is None:
+        if request.idempotency_key is None:
             return None
         digest = hashlib.sha256(request.service.encode() + b"\x00" + request.body).digest()
-        stored = self.idempotency.claim(client, key, digest, event.id, event.at)
+        claim = Claim(event.caller.client.name, request.idempotency_key, digest, event.id)
+        stored = self.idempotency.claim(claim, event.at)
         if stored is not None:
             return Reply(id=stored.decision_id, body=stored.body)
-        event.stored = lambda receipt: self.idempotency.completed(
-            client, key, event.id, _body(event, service, agreement, receipt)
-        )
+        event.claim = claim
+        event.stored = lambda receipt: self.idempotency.completed(claim, _body(event, permitted, receipt))
         return None
 
-    def _answer(self, event: Event, service: Service, asked: Asked, agreement: Agreement) -> Reply:
+    def _answer(self, event: Event, permitted: Permitted) -> Reply:
         """Reserve, ask the source, fold and disclose, record, sign."""
-        drawn = accounts(self.account_key, event.caller.client.department, service, asked, agreement, event.at)
+        agreement = permitted.agreement
+        drawn = accounts(self.account_key, event.caller.client.department, permitted, event.at)
         self._reserve(event, drawn)
         try:
-            answer = self._ask_source(event, service, asked, agreement)
+            answer = self._ask_source(event, permitted)
         except Refusal:
             if event.reservation is not None:
                 self.limiter.refund(event.reservation)
@@ -195,7 +195,7 @@ class Verification:
                 # The limiter was rebuilt meanwhile: what was reserved is gone, so it is reserved anew.
                 self._reserve(event, drawn)
                 continue
-            return Reply(id=event.id, body=_body(event, service, agreement, receipt))
+            return Reply(id=event.id, body=_body(event, permitted, receipt))
 
     def _reserve(self, event: Event, drawn: list[Account]) -> None:
         committed = self.recorder.sequencer.last_index
@@ -205,24 +205,25 @@ class Verification:
             event.limit = {"quota-exceeded": "quota", "budget-exhausted": "budget"}.get(refusal.slug, "none")
             raise
 
-    def _ask_source(self, event: Event, service: Service, asked: Asked, agreement: Agreement) -> Answer:
-        adapter = self.registry.adapters[service.name]
+    def _ask_source(self, event: Event, permitted: Permitted) -> Answer:
+        asked, agreement = permitted.asked, permitted.agreement
+        adapter = self.registry.adapters[permitted.service.name]
         question = Question(asked.subject, asked.confirm, asked.declared, agreement.masked)
         try:
             as_of = adapter.as_of()
             answer = adapter.answer([question], timeout_s=self.source_timeout_s)[0]
         except SourceError as error:
-            raise _source_refusal(service.name, error) from None
+            raise _source_refusal(permitted.service.name, error) from None
         for obligation in agreement.obligations:
             if isinstance(obligation, Freshness) and (as_of is None or event.at - as_of > obligation.max_age):
                 raise Refusal("source-stale", "The source was last updated longer ago than the agreement allows.")
         event.as_of = rfc3339(as_of) if as_of else None
         return answer
 
-    def _refuse(self, event: Event, refusal: Refusal, request: Request) -> Reply:
+    def _refuse(self, event: Event, refusal: Refusal) -> Reply:
         """Record a denial, limit or failure; it draws on no account and keeps no claim on a key."""
-        if event.stored is not None and request.idempotency_key is not None:
-            self.idempotency.release(event.caller.client.name, request.idempotency_key, event.id)
+        if event.claim is not None:
+            self.idempotency.release(event.claim)
         event.state = refusal.slug
         event.reservation, event.stored, event.disclosed = None, None, None
         event.hidden = {name: value for name, value in event.hidden.items() if "result" not in name}
@@ -251,16 +252,16 @@ def _document(disclosed: Disclosed) -> dict[str, Any]:
     return document
 
 
-def _body(event: Event, service: Service, agreement: Agreement, receipt: str) -> bytes:
+def _body(event: Event, permitted: Permitted, receipt: str) -> bytes:
     """The answer as JSON: the disclosed result and what it rests on, nothing of the record."""
     return orjson.dumps(
         {
             "id": event.id,
-            "service": service.name,
+            "service": permitted.service.name,
             **(event.disclosed or {}),
             "as_of": event.as_of,
-            "contract": service.contract_digest,
-            "obligations": describe(agreement.obligations),
+            "contract": permitted.service.contract_digest,
+            "obligations": describe(permitted.agreement.obligations),
             "receipt": receipt,
         }
     )

@@ -185,8 +185,8 @@ def answer_schema(service: Service) -> dict[str, Any]:
     if masked:
         properties["disclosed"] = {
             "type": "object",
-            "description": "Masked source values, where the agreement discloses them; null unless the result is match",
-            "properties": dict.fromkeys(masked, {"type": ["string", "null"]}),
+            "description": "Masked source values, where the agreement discloses them; null unless it is a match",
+            "properties": {name: {"type": ["string", "null"]} for name in masked},
             "additionalProperties": False,
         }
     return {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, select
 
 from app.log import tables
 from app.log.sealing import Sealer
@@ -22,6 +22,16 @@ from app.refusals import Refusal
 LIFETIME = timedelta(hours=24)
 ABANDONED = timedelta(minutes=2)  # a claim whose process died: no request runs longer
 KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One request's claim: who sends which key, a digest of the request, and the decision made of it."""
+
+    client: str
+    key: str
+    digest: bytes
+    decision_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +49,23 @@ class Idempotency:
         self._store = store
         self._sealer = sealer
 
-    def claim(self, client: str, key: str, digest: bytes, decision_id: str, now: datetime) -> Stored | None:
-        """Claim the key for this decision, or return what it answered before.
+    def claim(self, claim: Claim, now: datetime) -> Stored | None:
+        """Claim the key for its decision, or return what it answered before.
 
         Raises `Refusal`: invalid-request for a key of a wrong form; idempotency-conflict 422 where the key
         belongs to another request, 409 while the first one runs; record-not-written if the store fails.
         """
-        if not KEY.fullmatch(key):
+        if not KEY.fullmatch(claim.key):
             fault = {"pointer": "Idempotency-Key", "reason": "1 to 128 visible ASCII characters are needed"}
             raise Refusal("invalid-request", "The Idempotency-Key has a wrong form.", members={"errors": [fault]})
         try:
-            return self._claim(client, key, digest, decision_id, int(now.timestamp() * 1_000))
+            return self._claim(claim, int(now.timestamp() * 1_000))
         except StoreUnavailable:
             raise Refusal("record-not-written", "The node database cannot be written: try again shortly.") from None
 
-    def _claim(self, client: str, key: str, digest: bytes, decision_id: str, now: int) -> Stored | None:
+    def _claim(self, claim: Claim, now: int) -> Stored | None:
         table = tables.idempotency
-        mine = (table.c.client == client) & (table.c.key == key)
+        mine = _mine(claim)
         with self._store.writing() as connection:
             row = connection.execute(select(table).where(mine)).first()
             if row is not None and _expired(row, now):
@@ -64,11 +74,15 @@ class Idempotency:
             if row is None:
                 connection.execute(
                     insert(table).values(
-                        client=client, key=key, request_digest=digest, decision_id=decision_id, claimed_at=now
+                        client=claim.client,
+                        key=claim.key,
+                        request_digest=claim.digest,
+                        decision_id=claim.decision_id,
+                        claimed_at=now,
                     )
                 )
                 return None
-        if not hmac.compare_digest(bytes(row.request_digest), digest):
+        if not hmac.compare_digest(bytes(row.request_digest), claim.digest):
             raise Refusal(
                 "idempotency-conflict",
                 "This Idempotency-Key was used for another request: take a new key.",
@@ -83,21 +97,26 @@ class Idempotency:
             )
         return Stored(row.decision_id, self._sealer.open(bytes(row.sealed_reply), row.decision_id))
 
-    def completed(self, client: str, key: str, decision_id: str, body: bytes) -> Mapping[str, Any]:
+    def completed(self, claim: Claim, body: bytes) -> Mapping[str, Any]:
         """The parameters with which the sequencer stores the reply in the record's transaction."""
-        sealed = self._sealer.seal(body, decision_id)
-        return {"of_client": client, "of_key": key, "new_sealed_reply": sealed}
+        sealed = self._sealer.seal(body, claim.decision_id)
+        return {"of_client": claim.client, "of_key": claim.key, "new_sealed_reply": sealed}
 
-    def release(self, client: str, key: str, decision_id: str) -> None:
+    def release(self, claim: Claim) -> None:
         """Give a claim back whose request ended without an answer, so that the caller may try again."""
         table = tables.idempotency
-        mine = (table.c.client == client) & (table.c.key == key) & (table.c.decision_id == decision_id)
+        mine = _mine(claim) & (table.c.decision_id == claim.decision_id)
         try:
             with self._store.writing() as connection:
                 connection.execute(delete(table).where(mine, table.c.sealed_reply.is_(None)))
         except StoreUnavailable:
             # The claim lapses by itself after `ABANDONED`.
             return
+
+
+def _mine(claim: Claim) -> ColumnElement[bool]:
+    table = tables.idempotency
+    return (table.c.client == claim.client) & (table.c.key == claim.key)
 
 
 def _expired(row: Any, now: int) -> bool:

@@ -102,7 +102,11 @@ def _agreement(document: Members, catalogue: Catalogue, departments: Departments
     named = frozenset([consumer]) if consumer else frozenset(document.texts("departments", []))
     clients = frozenset(document.texts("clients", []))
     attributes = frozenset(document.texts("attributes", []))
-    _refuse_strangers(document, catalogue, service, provider, attributes)
+    found = catalogue.find(service)
+    if found is None or found.provider != provider:
+        raise document.refuse(f"{provider} provides no service {service}")
+    if unknown := attributes - set(found.answerable.attributes if found.answerable else ()):
+        raise document.refuse(f"{service} has no attribute {', '.join(sorted(unknown))}")
     if unknown := named - departments.all.keys():
         raise document.refuse(f"unknown department {', '.join(sorted(unknown))}")
     if unknown := clients - departments.clients.keys():
@@ -140,17 +144,6 @@ def _agreement(document: Members, catalogue: Catalogue, departments: Departments
     )
     document.done()
     return agreement
-
-
-def _refuse_strangers(
-    document: Members, catalogue: Catalogue, service: str, provider: str, attributes: frozenset[str]
-) -> None:
-    found = catalogue.find(service)
-    if found is None or found.provider != provider:
-        raise document.refuse(f"{provider} provides no service {service}")
-    known = set(found.answerable.attributes) if found.answerable else set()
-    if unknown := attributes - known:
-        raise document.refuse(f"{service} has no attribute {', '.join(sorted(unknown))}")
 
 
 def _obligations(document: Members) -> tuple[Obligation, ...]:

@@ -88,36 +88,43 @@ class Members:
         return value
 
     def text(self, name: str, default: Any = ...) -> str:
+        """The text `name`; without a default it must be there."""
         value: str = self._take(name, str, _MISSING if default is ... else default)
         return value
 
     def integer(self, name: str, default: Any = ...) -> int:
+        """The whole number `name`."""
         value: int = self._take(name, int, _MISSING if default is ... else default)
         return value
 
     def flag(self, name: str, *, default: bool) -> bool:
+        """The true or false `name`."""
         value: bool = self._take(name, bool, default)
         return value
 
     def texts(self, name: str, default: Any = ...) -> tuple[str, ...]:
+        """The list of texts `name`."""
         value = self._take(name, list, _MISSING if default is ... else default)
         if not all(isinstance(item, str) for item in value):
             raise self.refuse(f"{name} must be a list of texts")
         return tuple(value)
 
     def integers(self, name: str) -> tuple[int, ...]:
+        """The list of whole numbers `name`."""
         value = self._take(name, list, _MISSING)
         if not all(isinstance(item, int) and not isinstance(item, bool) for item in value):
             raise self.refuse(f"{name} must be a list of whole numbers")
         return tuple(value)
 
     def choice(self, name: str, values: tuple[str, ...], default: Any = ...) -> str:
+        """The text `name`, which must be one of `values`."""
         value = self.text(name, default)
         if value not in values:
             raise self.refuse(f"{name} must be one of {', '.join(values)}")
         return value
 
     def members(self, name: str) -> Members:
+        """The map `name`, to be taken member by member."""
         value = self._take(name, dict, _MISSING)
         return Members(f"{self.where} {name}", value)
 
@@ -126,6 +133,7 @@ class Members:
         return self.members(name) if name in self._left else None
 
     def maps(self, name: str, default: Any = ...) -> list[Members]:
+        """The list of maps `name`."""
         value = self._take(name, list, _MISSING if default is ... else default)
         if not all(isinstance(item, dict) for item in value):
             raise self.refuse(f"{name} must be a list of maps")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters import normalise
+from adapters.base import Binding
 from adapters.compare import Comparison, Value
 from app.refusals import Refusal
 from app.registry.catalogue import Service
@@ -37,7 +38,6 @@ class Asked:
     subject: str
     confirm: Mapping[str, Value]
     declared: Mapping[str, Value]
-    body: Mapping[str, Any]
 
 
 class QuestionReader:
@@ -48,96 +48,109 @@ class QuestionReader:
 
     def read(self, body: Mapping[str, Any]) -> Asked:
         """The typed question. Raises the `invalid-request` refusal, with a pointer and a reason for each fault."""
-        faults: list[dict[str, str]] = []
+        faults = Faults()
         for name in body.keys() - MEMBERS:
-            faults.append(_fault(f"/{_escape(name)}", "is not a member of a question"))
+            faults.add(f"/{_known(name)}", "is not a member of a question")
         purpose = _purpose(body, faults)
-        case = _label(body, "case", faults)
-        operator = _label(body, "operator", faults)
+        case, operator = _label(body, "case", faults), _label(body, "operator", faults)
         subject, confirm, declared = "", {}, {}
-        if self._answerable is not None:
-            binding = self._answerable.binding
-            subject = _subject(body, binding.subject_field, binding.subject_type, faults)
-            confirm = _values(body, "confirm", self._answerable.confirm, frozenset(self._answerable.confirm), faults)
-            declared = _values(body, "declared", self._answerable.attributes, self._answerable.required, faults)
-        if faults:
-            faults.sort(key=lambda fault: fault["pointer"])
+        found = self._answerable
+        if found is not None:
+            subject = _subject(body, found.binding, faults)
+            confirm = _values(_part(body, "confirm", faults), found.confirm, frozenset(found.confirm), faults)
+            declared = _values(_part(body, "declared", faults), found.attributes, found.required, faults)
+        faults.refuse()
+        return Asked(purpose, case, operator, subject, confirm, declared)
+
+
+class Faults:
+    """What is wrong with one body: JSON pointers (RFC 6901) and reasons, which never quote a value."""
+
+    def __init__(self) -> None:
+        self._found: list[dict[str, str]] = []
+
+    def add(self, pointer: str, reason: str) -> None:
+        """Note one fault."""
+        self._found.append({"pointer": pointer, "reason": reason})
+
+    def refuse(self) -> None:
+        """Raise the refusal that lists every fault, if there is one."""
+        if self._found:
             raise Refusal(
                 "invalid-request",
-                f"The question does not fit the service's schema in {len(faults)} place(s): see errors.",
-                members={"errors": faults},
+                f"The question does not fit the service's schema in {len(self._found)} place(s): see errors.",
+                members={"errors": sorted(self._found, key=lambda fault: fault["pointer"])},
             )
-        return Asked(purpose, case, operator, subject, confirm, declared, body)
 
 
-def _fault(pointer: str, reason: str) -> dict[str, str]:
-    return {"pointer": pointer, "reason": reason}
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of the objects inside a question."""
+
+    name: str
+    values: Mapping[str, Any]
 
 
-def _escape(name: str) -> str:
-    """A member's name as a JSON pointer token (RFC 6901 §3); a name we do not know may hold anything: hide it."""
+def _known(name: str) -> str:
+    """A member's name for a pointer; a name that we would not give may hold anything, so it is hidden."""
     return name if re.fullmatch(r"[a-z_]{1,40}", name) else "?"
 
 
-def _purpose(body: Mapping[str, Any], faults: list[dict[str, str]]) -> str:
+def _purpose(body: Mapping[str, Any], faults: Faults) -> str:
     value = body.get("purpose")
     if isinstance(value, str) and PURPOSE.fullmatch(value) and not normalise.find_identifiers(value):
         return value
-    faults.append(_fault("/purpose", "must be lower-case words joined by hyphens, as in the agreement"))
+    faults.add("/purpose", "must be lower-case words joined by hyphens, as in the agreement")
     return ""
 
 
-def _label(body: Mapping[str, Any], name: str, faults: list[dict[str, str]]) -> str:
+def _label(body: Mapping[str, Any], name: str, faults: Faults) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_LABEL or not value.isprintable():
-        faults.append(_fault(f"/{name}", f"must be a text of 1 to {MAX_LABEL} printable characters"))
+        faults.add(f"/{name}", f"must be a text of 1 to {MAX_LABEL} printable characters")
         return ""
     if normalise.find_identifiers(value):
-        faults.append(_fault(f"/{name}", IDENTIFIER_REASON))
+        faults.add(f"/{name}", IDENTIFIER_REASON)
     return value
 
 
-def _map(body: Mapping[str, Any], name: str, *, needed: bool, faults: list[dict[str, str]]) -> dict[str, Any]:
-    value = body.get(name)
-    if isinstance(value, dict):
-        return value
-    if needed or name in body:
-        faults.append(_fault(f"/{name}", "must be an object"))
-    return {}
+def _part(body: Mapping[str, Any], name: str, faults: Faults) -> _Part:
+    value = body.get(name, {})
+    if not isinstance(value, dict):
+        faults.add(f"/{name}", "must be an object")
+        return _Part(name, {})
+    return _Part(name, value)
 
 
-def _subject(body: Mapping[str, Any], field: str, kind: str, faults: list[dict[str, str]]) -> str:
-    values = _map(body, "subject", needed=True, faults=faults)
-    for name in values.keys() - {field}:
-        faults.append(_fault(f"/subject/{_escape(name)}", "is not a member of this subject"))
+def _subject(body: Mapping[str, Any], binding: Binding, faults: Faults) -> str:
+    part = _part(body, "subject", faults)
+    field = binding.subject_field
+    for name in part.values.keys() - {field}:
+        faults.add(f"/subject/{_known(name)}", "is not a member of this subject")
+    raw = part.values.get(field)
+    if not isinstance(raw, str):
+        faults.add(f"/subject/{field}", "must be a text")
+        return ""
     try:
-        raw = values.get(field)
-        if not isinstance(raw, str):
-            raise normalise.ValueInvalid("must be a text")
-        return SUBJECT_TYPES[kind](raw)
+        return SUBJECT_TYPES[binding.subject_type](raw)
     except normalise.ValueInvalid as error:
-        faults.append(_fault(f"/subject/{field}", str(error)))
+        faults.add(f"/subject/{field}", str(error))
         return ""
 
 
 def _values(
-    body: Mapping[str, Any],
-    name: str,
-    comparisons: Mapping[str, Comparison],
-    required: frozenset[str],
-    faults: list[dict[str, str]],
+    part: _Part, comparisons: Mapping[str, Comparison], required: frozenset[str], faults: Faults
 ) -> dict[str, Value]:
-    values = _map(body, name, needed=bool(required), faults=faults)
     result: dict[str, Value] = {}
-    for key, raw in values.items():
+    for key, raw in part.values.items():
         comparison = comparisons.get(key)
         if comparison is None:
-            faults.append(_fault(f"/{name}/{_escape(key)}", "is not an attribute of this service"))
+            faults.add(f"/{part.name}/{_known(key)}", "is not an attribute of this service")
             continue
         try:
             result[key] = comparison.snap(comparison.parse(raw))
         except normalise.ValueInvalid as error:
-            faults.append(_fault(f"/{name}/{key}", str(error)))
-    for key in required - values.keys():
-        faults.append(_fault(f"/{name}/{key}", "is missing"))
+            faults.add(f"/{part.name}/{key}", str(error))
+    for key in required - part.values.keys():
+        faults.add(f"/{part.name}/{key}", "is missing")
     return result

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.obligations import (
@@ -148,7 +148,7 @@ results = st.sampled_from(["match", "no_match", "not_found"])
 names = st.sampled_from(["employed_on", "employer", "wage", "sector"])
 levels = st.sampled_from(["overall", "per_attribute"])
 codes_of_all = st.dictionaries(names, results)
-values = st.dictionaries(names, st.none() | st.text())
+values = st.dictionaries(names, st.sampled_from([None, "", "杭州****公司", "张**"]))
 
 
 @st.composite
@@ -185,17 +185,12 @@ def test_folded_answer_does_not_tell_absent_from_disagreeing(
     assert "not_found" not in {other.result, *(other.attributes or {}).values()}
 
 
-@given(terms(), results, codes_of_all, values, values)
+@given(terms(), st.sampled_from(["no_match", "not_found"]), codes_of_all, values)
 def test_masked_values_show_nothing_without_a_match(
-    document: dict[str, Any],
-    result: str,
-    codes: dict[str, str],
-    one: dict[str, str | None],
-    other: dict[str, str | None],
+    document: dict[str, Any], result: str, codes: dict[str, str], masked: dict[str, str | None]
 ) -> None:
-    assume(result != "match")
     bound = obligations_of(document)
-    assert disclose(result, codes, one, bound) == disclose(result, codes, other, bound)
+    assert disclose(result, codes, masked, bound) == disclose(result, codes, {}, bound)
 
 
 def bound_by(level: str, *, fold: bool) -> tuple[Obligation, ...]:
