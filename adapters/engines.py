@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote
 
+import psycopg
 from psycopg.types.datetime import DateLoader
 from sqlalchemy import URL, Dialect, Engine, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
@@ -33,6 +34,8 @@ _POOL = {"hide_parameters": True, "pool_timeout": CONNECT_TIMEOUT_S, "pool_use_l
 _NO_RESET = {"pool_reset_on_return": None}
 # PostgreSQL waits for locks and works; SQLite waits for locks, its work is watched by `_Deadline`.
 _LIMITS = {"postgresql": "SET statement_timeout = {}", "sqlite": "PRAGMA busy_timeout = {}"}
+# Beyond the deadline, so that a server which keeps its own limit is heard, and its connection kept.
+_SILENCE_S = 0.5
 _STEPS_BETWEEN_LOOKS = 2000  # of SQLite's virtual machine: some tens of microseconds
 
 
@@ -104,7 +107,9 @@ def _build(url: str) -> Engine:
         return _sqlite(parsed)
     if parsed.get_backend_name() == "postgresql":
         return _postgresql(parsed)
-    return create_engine(parsed, pool_recycle=1800, **_POOL)
+    with suppress(ImportError):
+        return create_engine(parsed, pool_recycle=1800, **_POOL)
+    raise BindingInvalid(f"url: the driver of {parsed.drivername} is not installed")
 
 
 def _parsed(url: str) -> URL:
@@ -117,7 +122,7 @@ def _parsed(url: str) -> URL:
 
 
 class _Deadline:
-    """Stops a statement of SQLite that runs past it."""
+    """When the statements of one connection must have ended; it never refers to its connection."""
 
     __slots__ = ("at",)
 
@@ -168,7 +173,24 @@ class _OpenDateLoader(DateLoader):
         return {b"infinity": date.max, b"-infinity": date.min}.get(bytes(data)) or super().load(data)
 
 
+class _BoundedConnection(psycopg.Connection[Any]):
+    """Gives up on a server that does not even say that its time is up: frozen, or cut off without a word."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.deadline = _Deadline()
+        self.adapters.register_loader("date", _OpenDateLoader)
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        left = max(self.deadline.at - monotonic(), 0.0) + _SILENCE_S
+        if math.isfinite(left):
+            timeout = left if timeout is None else min(left, timeout)
+        return super().wait(gen, interval, timeout)
+
+
 def _postgresql(url: URL) -> Engine:
+    if url.get_driver_name() != "psycopg":
+        raise BindingInvalid("url: PostgreSQL is read by psycopg: postgresql+psycopg://")
     options = url.query.get("options", "")
     given = options if isinstance(options, str) else " ".join(options)
     arguments = {"options": f"{given} -c default_transaction_read_only=on".strip()}
@@ -176,15 +198,23 @@ def _postgresql(url: URL) -> Engine:
         arguments["connect_timeout"] = str(CONNECT_TIMEOUT_S)
     if "application_name" not in url.query:
         arguments["application_name"] = "hecha"
-    # Every statement is a transaction of its own, read-only by the session's default: no BEGIN, no COMMIT
-    # to wait for.
+    # Every statement is a transaction of its own, read-only by the session's default: no BEGIN, no COMMIT.
     engine = create_engine(
-        url, isolation_level="AUTOCOMMIT", connect_args=arguments, pool_size=8, max_overflow=8, **_POOL, **_NO_RESET
+        url,
+        isolation_level="AUTOCOMMIT",
+        connect_args=arguments,
+        pool_size=8,
+        max_overflow=8,
+        **_POOL,
+        **_NO_RESET,
     )
-    if engine.driver == "psycopg":
 
-        @event.listens_for(engine, "connect")
-        def read_open_ends(connection: Any, record: Any) -> None:  # noqa: ARG001 -- the event's signature
-            connection.adapters.register_loader("date", _OpenDateLoader)
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, parameters: Any) -> Any:  # noqa: ARG001 -- the signature
+        return _BoundedConnection.connect(*args, **parameters)
+
+    @event.listens_for(engine, "connect")
+    def watch(connection: _BoundedConnection, record: Any) -> None:
+        record.info["deadline"] = connection.deadline
 
     return engine

@@ -20,7 +20,7 @@ from sqlalchemy import (
     column,
     false,
     func,
-    literal,
+    literal_column,
     select,
     table,
 )
@@ -77,7 +77,7 @@ def newest(dialect: Dialect, relation: str, column: str) -> str:
 def nothing_of(dialect: Dialect, relation: str, columns: Iterable[str]) -> str:
     """Return the statement that names a relation and columns (or none) and reads no row."""
     source = relation_of(relation, columns)
-    wanted: list[ColumnElement[Any]] = [*source.c] or [literal(1)]
+    wanted: list[ColumnElement[Any]] = [*source.c] or [literal_column("1")]
     return _text_of(dialect, select(*wanted).select_from(source).where(false()))[0]
 
 

@@ -13,9 +13,10 @@ from app.recording import Permitted
 from app.registry.agreements import Agreement
 from app.registry.catalogue import Answerable
 from app.registry.question import Asked
-from policies.obligations import Disclose, Fold
+from policies.obligations import Disclose, Fold, describe
 
 MASK_BITS = 8  # a fixed price for every masked value, whatever its shape gives away
+_SHOWS = ("disclose:", "mask:")  # obligations that widen an answer, as they are published
 
 
 def accounts(key: bytes, department: str, permitted: Permitted, now: datetime) -> list[Account]:
@@ -27,7 +28,7 @@ def accounts(key: bytes, department: str, permitted: Permitted, now: datetime) -
         holder = f"quota/{department}/{agreement.terms.id}/{name}"
         found.append(Account(holder, 1, agreement.quota.count, resets_at=end))
     if agreement.budget_bits is not None and service.answerable is not None:
-        values = _values(service.answerable, asked)
+        values = (*_disclosure(agreement), *_values(service.answerable, asked))
         question = keyed(key, department, service.name, service.contract_digest, asked.subject, *values)
         amount = question_price(agreement, len(asked.declared))
         limit = agreement.budget_bits * MILLIBITS
@@ -48,6 +49,11 @@ def question_price(agreement: Agreement, declared: int) -> int:
     detailed = any(isinstance(item, Disclose) and item.level == "per_attribute" for item in agreement.obligations)
     confirmed = 2**declared if detailed and declared else 2
     return price(confirmed + (0 if folded else 1)) + MASK_BITS * MILLIBITS * len(agreement.masked)
+
+
+def _disclosure(agreement: Agreement) -> list[str]:
+    """What an answer shows: the same values asked under terms that show more are another question."""
+    return [name for name in describe(agreement.obligations) if name == "fold" or name.startswith(_SHOWS)]
 
 
 def _values(answerable: Answerable, asked: Asked) -> list[str]:

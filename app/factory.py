@@ -28,6 +28,7 @@ def app_for(node: Node) -> Flask:
 def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
     """Routes and documents without a node behind them: enough to write openapi.json."""
     app = Flask("hecha", static_folder=None)
+    app.url_map.merge_slashes = False  # a path with an empty part is unknown, not somewhere else
     app.config.update(documents.DOCUMENT_SETTINGS, MAX_CONTENT_LENGTH=max_body_bytes, JSON_SORT_KEYS=False)
     app.before_request(security.certify)
     app.register_error_handler(Refusal, problems.from_refusal)

@@ -19,7 +19,14 @@ for n = 3, #KEYS do
   local amount, limit, question = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
   local used = tonumber(redis.call('HGET', KEYS[n], 'spent') or '0')
   -- A question that was paid for once is free: the answer tells the consumer nothing new.
-  if again or (question ~= '' and redis.call('HEXISTS', KEYS[n], question) == 1) then amount = 0 end
+  local kept = again and redis.call('HGET', KEYS[2], KEYS[n])
+  if again then
+    -- The same reservation a second time draws nothing more, and still stands for what it drew.
+    amount = kept and tonumber(string.match(kept, '^%d+')) or 0
+    used = used - amount
+  elseif question ~= '' and redis.call('HEXISTS', KEYS[n], question) == 1 then
+    amount = 0
+  end
   if amount > 0 and used + amount > limit then
     return {'limit ' .. (n - 3), generation, tostring(applied), tostring(used)}
   end

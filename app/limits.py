@@ -19,6 +19,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import select, update
 
 from app.log import tables
@@ -123,22 +125,39 @@ class Limiter:
             # A refund that is lost is found again at the next rebuild, from the charge rows.
             self._drop_connection()
 
-    def rebuild(self) -> None:
-        """Write the accounts anew from the charge rows, under a generation of its own. Raises `Refusal`."""
+    def distrust(self) -> None:
+        """Have the accounts rebuilt from the charge rows before the next question is answered."""
+        try:
+            connection = self._connection()
+            connection.send_command("DEL", STATE)
+            connection.read_response()
+        except (redis.RedisError, OSError):
+            self._drop_connection()
+
+    def rebuild(self, *, at_start: bool = False) -> None:
+        """Write the accounts anew from the charge rows, under a generation of its own.
+
+        One that another process has rebuilt meanwhile is left alone, but never `at_start`: a Redis that was set
+        back to an older state while no node ran looks whole. Raises `Refusal` limiter-unavailable.
+        """
         with self._rebuilding:
             try:
-                self._rebuild()
+                self._rebuild(at_start=at_start)
             except (redis.RedisError, OSError, StoreUnavailable):
                 self._drop_connection()
                 raise _unavailable() from None
 
-    def _rebuild(self) -> None:
-        client = redis.Redis.from_url(self._url)
+    def _rebuild(self, *, at_start: bool) -> None:
+        # No retries while the write lock is held: everyone else waits behind it.
+        client = redis.Redis.from_url(self._url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
         # The write lock keeps commits out, so that no charge is missed or counted twice.
         with client, self._store.writing() as connection:
             head = tables.log_head
-            generation = int(connection.execute(select(head.c.generation)).scalar_one()) + 1
-            size = int(connection.execute(select(head.c.size)).scalar_one())
+            query = select(head.c.generation, head.c.size)
+            generation, size = connection.execute(query if self._store.sqlite else query.with_for_update()).one()
+            if not at_start and self._holds(client, generation):
+                return
+            generation += 1
             pipeline = client.pipeline(transaction=True)
             for name in client.scan_iter("hecha:*", count=10_000):
                 pipeline.delete(name)
@@ -150,6 +169,10 @@ class Limiter:
             connection.execute(update(head).values(generation=generation))
             pipeline.execute()
         self._seen = max(self._seen, size - 1)
+
+    def _holds(self, client: redis.Redis, generation: int) -> bool:
+        found, applied = client.hmget(STATE, "generation", "applied")
+        return found is not None and int(found) == generation and int(applied or -1) >= self._seen
 
     def _run(self, identifier: str, accounts: Sequence[Account], committed: int, now: datetime) -> list[bytes]:
         keys = [

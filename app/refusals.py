@@ -6,8 +6,11 @@ INVARIANT: the texts here are written by us or name members of the request; they
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
@@ -30,3 +33,13 @@ class Refusal(Exception):
         self.detail = detail
         self.members = dict(members or {})
         self.headers = dict(headers or {})
+
+
+def unexpected(error: Exception) -> Refusal:
+    """The refusal for an exception that nobody expected: its kind and place go to the log, nothing goes outward."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else "?"
+    logger.error("unexpected %s in %s", type(error).__name__, where)
+    return Refusal("internal-error", "The node failed; its operators can find the cause in their log.")

@@ -115,6 +115,6 @@ def _prepare(settings: Settings) -> None:
     try:
         upgrade(store)
         prepare(store, NoteSigner(directory.origin, keys.load(settings.keys_dir).log))
-        Limiter(redis_url(settings), store).rebuild()
+        Limiter(redis_url(settings), store).rebuild(at_start=True)
     finally:
         store.close()

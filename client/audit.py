@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
 from client.errors import RequestRefused
 from evidence.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
 from evidence.errors import CheckpointNotVerified, NotVerified, TileNotVerified
-from evidence.merkle import TILE_WIDTH, Frontier, leaf_hash
+from evidence.merkle import HASH_SIZE, TILE_WIDTH, Frontier, leaf_hash
 from evidence.record import parse_record
 from evidence.tiles import decode_entries, entries_path, tile_path, tile_width
 
@@ -82,7 +83,9 @@ class LogReport:
         return self.fault is None
 
 
-class _Found(Exception):  # noqa: N818 - it carries a finding up, and is no error
+class _Found(Exception):
+    """Carries a finding out of the walk."""
+
     def __init__(self, index: int | None, text: str) -> None:
         super().__init__(text)
         self.fault = Fault(index, text)
@@ -114,35 +117,39 @@ class _Audit:
 
     def compare(self, level: int, number: int, made: Sequence[bytes]) -> None:
         """Compare the hashes made from the entries with the served tile."""
-        first = TILE_WIDTH * number if level == 0 else None
-        data = self._read(tile_path(level, number, len(made)), tile_path(level, number))
-        if data is None:
-            raise _Found(first, f"Tile {level}/{number} is missing.")
-        served = data[: 32 * len(made)]
+        served = self.source.read(tile_path(level, number, len(made)))
+        if served is None:
+            # SPEC: tlog-tiles "Partial Tiles": once the full tile is there, the partial one may be gone.
+            full = self.source.read(tile_path(level, number)) or b""
+            served = full[: HASH_SIZE * len(made)]
         if served == b"".join(made):
             return
-        at = next(i for i, one in enumerate(made) if served[32 * i : 32 * i + 32] != one)
-        if first is None:
+        pairs = enumerate(zip_longest(made, _hashes(served)))
+        at = next(i for i, (own, other) in pairs if own != other)
+        if level:
             raise _Found(None, f"Hash {at} of tile {level}/{number} is not that of the entries below it.")
-        raise _Found(first + at, f"Entry {first + at} is not the one whose hash the log's tile holds.")
+        index = TILE_WIDTH * number + at
+        raise _Found(index, f"Entry {index} is not the one whose hash the log's tile holds.")
 
     def _entries(self, number: int, width: int) -> list[bytes]:
         first = TILE_WIDTH * number
-        data = self._read(entries_path(number, width), entries_path(number))
-        if data is None:
-            raise _Found(first, f"The entries from {first} on are missing.")
         try:
-            entries = decode_entries(data)[:width]
+            data = self.source.read(entries_path(number, width))
+            if data is None:  # as with tiles, only the full bundle may be left
+                entries = decode_entries(self.source.read(entries_path(number)) or b"")[:width]
+            else:
+                entries = decode_entries(data)
         except TileNotVerified as error:
             raise _Found(first, f"The entries from {first} on cannot be read: {error}") from None
-        if len(entries) != width:
-            raise _Found(first + len(entries), f"Entry {first + len(entries)} is missing from its bundle.")
+        if len(entries) < width:
+            raise _Found(first + len(entries), f"Entry {first + len(entries)} is missing.")
+        if len(entries) > width:
+            raise _Found(first + width, f"Entry {first + width} is beyond the bundle that holds it.")
         return entries
 
-    def _read(self, path: str, full: str) -> bytes | None:
-        # SPEC: tlog-tiles "Partial Tiles": once the full tile is there, the partial one may be gone.
-        data = self.source.read(path)
-        return self.source.read(full) if data is None and path != full else data
+
+def _hashes(data: bytes) -> list[bytes]:
+    return [data[start : start + HASH_SIZE] for start in range(0, len(data), HASH_SIZE)]
 
 
 def verify_log(

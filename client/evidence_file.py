@@ -81,7 +81,7 @@ def append_evidence(path: Path, evidence: Evidence) -> None:
     def private(name: str, flags: int) -> int:
         return os.open(name, flags, 0o600)
 
-    with path.open("ab", opener=private) as file:
+    with open(path, "ab", opener=private) as file:
         file.write(evidence.to_json())
 
 

@@ -14,7 +14,15 @@ from urllib.parse import quote, urlencode
 
 import orjson
 from urllib3 import HTTPSConnectionPool, Timeout
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import (
+    DecodeError,
+    HTTPError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    TimeoutError,  # noqa: A004 - urllib3's own, which is no subclass of Python's
+)
 from urllib3.util import parse_url
 
 from client.errors import NodeUnreachable, ReplyNotUnderstood, RequestRefused, TokenRefused
@@ -51,7 +59,7 @@ class NodeClient:
     that is not https, `OSError` (`ssl.SSLError`) for unusable files.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, by name only
         self,
         base_url: str,
         *,
@@ -150,8 +158,10 @@ class NodeClient:
                 method, path, body, headers, retries=False, redirect=False, preload_content=False
             )
             data = response.read(MAX_REPLY + 1)
-        except (HTTPError, OSError) as error:
-            raise NodeUnreachable(f"The node at {self.base_url} cannot be reached: {error}.") from error
+        except DecodeError:
+            raise ReplyNotUnderstood(f"The reply of {self.base_url}{path} cannot be unpacked.") from None
+        except HTTPError as error:
+            raise NodeUnreachable(f"The node at {self.base_url} cannot be reached: {_cause(error)}.") from error
         if len(data) > MAX_REPLY:
             response.close()  # the rest is unread, so the connection is of no further use
             raise ReplyNotUnderstood(f"The reply of {self.base_url}{path} is larger than any reply of a node.")
@@ -166,7 +176,7 @@ def _parse_base(base_url: str) -> tuple[str, int]:
         url = None
     if url is None or url.scheme != "https" or not url.host or url.auth or (url.path or "/") != "/" or url.query:
         raise ValueError(f"{base_url!r} is not the base URL of a node: https://host:port")
-    return url.host.strip("[]"), url.port or 443
+    return url.host, url.port or 443
 
 
 def _tls(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -176,6 +186,22 @@ def _tls(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     context.load_verify_locations(cafile=ca)
     context.load_cert_chain(certificate, key)
     return context
+
+
+def _cause(error: Exception) -> str:
+    """Return in plain words what kept a request from its reply."""
+    inner = error.args[0] if error.args else None
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {inner.verify_message.rstrip('.')}"
+    if isinstance(error, NameResolutionError):
+        return "its name is not known"
+    if isinstance(error, NewConnectionError):  # asked before the timeouts, among which urllib3 counts it
+        return "no connection is accepted there"
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    if isinstance(inner, ssl.SSLError) or isinstance(error, ProtocolError):
+        return f"the connection ended, perhaps over the client certificate ({inner})"
+    return str(error)
 
 
 def _json(raw: _Raw) -> Reply:

@@ -100,7 +100,7 @@ def _check_reply(receipt: Receipt, evidence: Evidence) -> None:
 def _same_result(reply: Mapping[str, Any], result: Any) -> bool:
     if not isinstance(result, dict):
         return False
-    return all(reply.get(name) == result.get(name) for name in {*_RESULT, *result})
+    return "result" in result and all(reply.get(name) == result.get(name) for name in {*_RESULT, *result})
 
 
 def _last_part(value: object) -> str | None:
@@ -109,8 +109,10 @@ def _last_part(value: object) -> str | None:
 
 def _said(receipt: Receipt) -> str:
     record = receipt.record
-    verdict = receipt.result["result"] if receipt.result else record.get("state")
-    return f"{receipt.issuer} answered {record.get('service', '?')} with {verdict!s} at {record['at']}"
+    service = record.get("service", "a question")
+    if record.get("state") == "answered":
+        return f"{receipt.issuer} answered {service} with {receipt.result['result']} at {record['at']}"
+    return f"{receipt.issuer} did not answer {service}: {record.get('state')} at {record['at']}"
 
 
 def _complete(receipt: Receipt, checkpoint: Checkpoint) -> str:

@@ -6,7 +6,7 @@ An exception we do not know says nothing outward.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,7 @@ import orjson
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
-from app.refusals import Refusal
-
-logger = logging.getLogger(__name__)
+from app.refusals import Refusal, unexpected
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -92,12 +90,12 @@ def from_refusal(refusal: Refusal) -> Response:
 
 def from_http(error: HTTPException) -> Response:
     """Flask's own errors (unknown path, wrong method, body too large) as problem documents."""
-    slug = _BY_STATUS.get(error.code or 500, "internal-error")
+    code = error.code or 500
+    slug = _BY_STATUS.get(code, "malformed" if 400 <= code < 500 else "internal-error")
     refusal = Refusal(slug, _DETAILS.get(slug, PROBLEMS[slug].title))
     errors = getattr(error, "data", {}).get("messages") if hasattr(error, "data") else None
     if errors:
-        # webargs names members and reasons, never values.
-        refusal.members["errors"] = errors
+        refusal.members["errors"] = _faults(errors)
     response = respond(refusal)
     if getattr(error, "valid_methods", None):
         # SPEC: RFC 9110 §15.5.6: a 405 must list what is allowed.
@@ -106,13 +104,18 @@ def from_http(error: HTTPException) -> Response:
 
 
 def from_unknown(error: Exception) -> Response:
-    """An exception that nobody expected: its kind and place go to the log, nothing goes outward."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f"{place.tb_frame.f_code.co_qualname}:{place.tb_lineno}" if place else "?"
-    logger.error("unexpected %s in %s", type(error).__name__, where)
-    return respond(Refusal("internal-error", "The node failed; its operators can find the cause in their log."))
+    """An exception that nobody expected says nothing outward."""
+    return respond(unexpected(error))
+
+
+def _faults(messages: Mapping[str, Mapping[str, list[str]]]) -> list[dict[str, str]]:
+    """What webargs found, as pointers and reasons: it names members and rules, never values."""
+    return [
+        {"pointer": name, "reason": reason}
+        for location in messages.values()
+        for name, reasons in location.items()
+        for reason in reasons
+    ]
 
 
 _DETAILS = {

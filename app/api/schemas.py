@@ -132,7 +132,7 @@ def question_schema(service: Service) -> type[Schema]:
         "operator": _label_field("The person behind the call, in the agreement's pattern"),
     }
     if service.answerable is None:
-        members |= {part: fields.Raw() for part in ("subject", "confirm", "declared")}
+        members |= {part: fields.Raw(allow_none=True) for part in ("subject", "confirm", "declared")}
         return _schema(f"{name}Question", members)
     answerable = service.answerable
     binding = answerable.binding

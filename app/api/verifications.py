@@ -21,10 +21,13 @@ def verify(service: str) -> Response:
     refusal: Refusal | None = None
     caller, body = g.caller, b""
     try:
-        caller = authenticated()
         body = _body()
     except Refusal as error:
-        # The caller is known by its certificate, so the refusal is recorded like any other.
+        refusal = error
+    try:
+        caller = authenticated()
+    except Refusal as error:
+        # The caller is known by its certificate, so the refusal is recorded like any other, with what was asked.
         refusal = error
     reply = node().verification.ask(
         Request(

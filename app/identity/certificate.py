@@ -22,6 +22,8 @@ from app.registry.departments import Client, Departments
 
 PEER_CERTIFICATE = "hecha.peer_certificate"  # environ: DER bytes, set by the server, never from a header
 CACHED = 4_096
+# What `cryptography` raises, beside ValueError, for a certificate that OpenSSL's handshake let pass.
+_UNREADABLE = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ class Certificates:
                 "Present a client certificate in the TLS handshake; docs/certificates.md shows how to enrol.",
                 headers={"WWW-Authenticate": 'Bearer realm="hecha"'},
             )
-        presented = self._seen.get(der) or self._read(der)
+        try:
+            presented = self._seen.get(der) or self._read(der)
+        except (ValueError, *_UNREADABLE):
+            raise _not_trusted("The certificate cannot be read.") from None
         if not presented.not_before <= now <= presented.not_after:
             raise _not_trusted("The certificate is not valid at this time: renew it.")
         if not presented.for_clients:

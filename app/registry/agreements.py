@@ -71,14 +71,14 @@ class Agreements:
             agreement = _agreement(document, catalogue, departments)
             if agreement.terms.id in self.all:
                 raise document.refuse(f"agreement {agreement.terms.id} stands twice")
-            if agreement.terms.state == "active" and not agreement.terms.departments - {agreement.consumer}:
-                for purpose in agreement.terms.purposes:
-                    key = (agreement.consumer, agreement.service, purpose)
-                    if (other := active.setdefault(key, agreement.terms.id)) != agreement.terms.id:
-                        raise document.refuse(f"{other} is already active for the purpose {purpose}")
             self.all[agreement.terms.id] = agreement
-            for party in [agreement.consumer] if agreement.consumer else agreement.terms.departments or [None]:
+            # An agreement names its consumer, standing terms the departments they are for, or none: all of them.
+            for party in agreement.terms.departments or (None,):
                 self._by_party.setdefault((party, agreement.service), []).append(agreement)
+                for purpose in agreement.terms.purposes if agreement.terms.state == "active" else ():
+                    other = active.setdefault((party, agreement.service, purpose), agreement.terms.id)
+                    if other != agreement.terms.id:
+                        raise document.refuse(f"{other} is already active for the purpose {purpose}")
 
     def applying(self, department: str, service: str, purpose: str) -> Agreement | None:
         """The agreement or standing terms that a question comes under.

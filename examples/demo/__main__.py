@@ -61,7 +61,9 @@ def run_command(var: Path, port: int) -> None:
 
 def _invitation(node: Node, var: Path) -> str:
     pki = var / "pki"
-    certificate = f"--cacert {pki / 'ca.pem'} --cert {pki / 'hz-hrss-benefits.pem'} --key {pki / 'hz-hrss-benefits.key'}"
+    certificate = (
+        f"--cacert {pki / 'ca.pem'} --cert {pki / 'hz-hrss-benefits.pem'} --key {pki / 'hz-hrss-benefits.key'}"
+    )
     body = (
         '{"purpose":"unemployment-benefit","case":"UB-2026-0001","operator":"li.wei",'
         '"subject":{"id_number":"339881197803120013"},"confirm":{"name":"沈建国"},'

