@@ -19,7 +19,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
-from psycopg.types.datetime import DateLoader
+from psycopg.adapt import Loader
+from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 from sqlalchemy import URL, Dialect, Engine, PoolProxiedConnection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.pool import QueuePool
@@ -166,11 +167,22 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return None
 
 
-class _OpenDateLoader(DateLoader):
-    """Reads PostgreSQL's `infinity`, an open end, as the last day, where psycopg would raise."""
+class _OpenEnds(Loader):
+    """Reads days and times outside Python's calendar (`infinity`, an open end) as its last or first day."""
 
-    def load(self, data: Any) -> date:
-        return {b"infinity": date.max, b"-infinity": date.min}.get(bytes(data)) or super().load(data)
+    def load(self, data: Any) -> Any:
+        try:
+            return super().load(data)  # type: ignore[safe-super] # mixed in before a loader of psycopg
+        except psycopg.DataError:
+            text = bytes(data)
+            return date.min if text.startswith(b"-") or text.endswith(b"BC") else date.max
+
+
+_LOADERS = {
+    "date": type("_Date", (_OpenEnds, DateLoader), {}),
+    "timestamp": type("_Timestamp", (_OpenEnds, TimestampLoader), {}),
+    "timestamptz": type("_Timestamptz", (_OpenEnds, TimestamptzLoader), {}),
+}
 
 
 class _BoundedConnection(psycopg.Connection[Any]):
@@ -179,7 +191,6 @@ class _BoundedConnection(psycopg.Connection[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.deadline = _Deadline()
-        self.adapters.register_loader("date", _OpenDateLoader)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         left = max(self.deadline.at - monotonic(), 0.0) + _SILENCE_S
@@ -216,5 +227,7 @@ def _postgresql(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def watch(connection: _BoundedConnection, record: Any) -> None:
         record.info["deadline"] = connection.deadline
+        for kind, loader in _LOADERS.items():
+            connection.adapters.register_loader(kind, loader)
 
     return engine

@@ -32,7 +32,7 @@ def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
     app.config.update(documents.DOCUMENT_SETTINGS, MAX_CONTENT_LENGTH=max_body_bytes, JSON_SORT_KEYS=False)
     app.before_request(security.certify)
     app.register_error_handler(Refusal, problems.from_refusal)
-    api = documents.ProblemApi(app)
+    api = documents.open_api(app)
     app.register_error_handler(HTTPException, problems.from_http)
     app.register_error_handler(Exception, problems.from_unknown)
     for module in (tokens, catalogue, decisions, log):

@@ -130,7 +130,7 @@ class Verification:
     def _decide(self, event: Event, service: Service, asked: Asked, address: str) -> Permitted:
         """The policy decision. Raises `not-permitted` with every reason, and `obligation-not-met`."""
         client = event.caller.client
-        agreement = self.registry.agreements.applying(client.department, service.name, asked.purpose)
+        agreement = self.registry.agreements.applying(client, service.name, asked.purpose)
         event.agreement = agreement
         event.decision = self.registry.rules.decide(self._facts(event, service, asked, address))
         if not event.decision.permitted or agreement is None:

@@ -14,16 +14,20 @@ from app.api.schemas import ProblemSchema, answer_schema, question_schema
 from app.registry.catalogue import Catalogue, Service
 
 SWAGGER_FILES = str(files("flask_swagger_ui") / "dist")
+QUICKSTART = files("app.api").joinpath("quickstart.md").read_text("utf-8")
 DOCUMENT_SETTINGS = {
     "API_TITLE": "Hecha 核查",
     "API_VERSION": "v1",
     "OPENAPI_VERSION": "3.1.0",
+    "API_SPEC_OPTIONS": {
+        "info": {"description": QUICKSTART, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+    },
     "OPENAPI_URL_PREFIX": "/",
     "OPENAPI_JSON_PATH": "openapi.json",
     "OPENAPI_SWAGGER_UI_PATH": "docs",
     "OPENAPI_SWAGGER_UI_URL": "/docs/static/",
     # Without this the page would ask a validator on a public host.
-    "OPENAPI_SWAGGER_UI_CONFIG": {"validatorUrl": None, "docExpansion": "none"},
+    "OPENAPI_SWAGGER_UI_CONFIG": {"validatorUrl": None, "docExpansion": "list"},
 }
 _CSP = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 _EXAMPLE_CALL = {"purpose": "…", "case": "CASE-2026-0001", "operator": "operator-1"}
@@ -38,6 +42,13 @@ class ProblemApi(Api):
     def handle_http_exception(self, error: Any) -> Response:
         """Every HTTP error as RFC 9457, with Allow on 405."""
         return problems.from_http(error)
+
+
+def open_api(app: Flask) -> Api:
+    """The API of an application, with questions as the first thing its page shows."""
+    api = ProblemApi(app)
+    api.spec.tag({"name": "verifications", "description": "Ask one question and get a verdict."})
+    return api
 
 
 def add_questions(api: Api, catalogue: Catalogue, purposes: dict[str, list[str]]) -> None:

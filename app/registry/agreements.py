@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from app.registry.catalogue import Catalogue, digest
-from app.registry.departments import Departments
+from app.registry.departments import Client, Departments
 from app.registry.files import Members
 from policies.facts import Hours, Terms
 from policies.obligations import Obligation, obligations_of
@@ -80,16 +80,19 @@ class Agreements:
                     if other != agreement.terms.id:
                         raise document.refuse(f"{other} is already active for the purpose {purpose}")
 
-    def applying(self, department: str, service: str, purpose: str) -> Agreement | None:
+    def applying(self, client: Client, service: str, purpose: str) -> Agreement | None:
         """The agreement or standing terms that a question comes under.
 
         An active one for the purpose goes first, then one for the purpose in another state, then the nearest of
         the same parties, so that a denial can name what is missing. None where no terms name the department.
         """
-        candidates = self._by_party.get((department, service), []) + self._by_party.get((None, service), [])
-        if not candidates:
-            return None
-        return min(candidates, key=lambda item: (purpose not in item.terms.purposes, item.terms.state != "active"))
+        candidates = self._by_party.get((client.department, service), []) + self._by_party.get((None, service), [])
+
+        def distance(item: Agreement) -> tuple[bool, bool, bool]:
+            stranger = bool(item.terms.clients) and client.name not in item.terms.clients
+            return purpose not in item.terms.purposes, item.terms.state != "active", stranger
+
+        return min(candidates, key=distance, default=None)
 
 
 def _agreement(document: Members, catalogue: Catalogue, departments: Departments) -> Agreement:

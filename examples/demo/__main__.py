@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from examples.demo.build import build
-from examples.demo.node import Node, NodeFailed, running
+from examples.demo.node import HOST, Node, NodeFailed, running
 from examples.demo.run import run
 
 VAR = click.option(
@@ -61,9 +61,8 @@ def run_command(var: Path, port: int) -> None:
 
 def _invitation(node: Node, var: Path) -> str:
     pki = var / "pki"
-    certificate = (
-        f"--cacert {pki / 'ca.pem'} --cert {pki / 'hz-hrss-benefits.pem'} --key {pki / 'hz-hrss-benefits.key'}"
-    )
+    client = pki / "hz-hrss-benefits"
+    certificate = f"--noproxy {HOST} --cacert {pki / 'ca.pem'} --cert {client}.pem --key {client}.key"
     body = (
         '{"purpose":"unemployment-benefit","case":"UB-2026-0001","operator":"li.wei",'
         '"subject":{"id_number":"339881197803120013"},"confirm":{"name":"沈建国"},'

@@ -94,7 +94,8 @@ class SqliteSource(_Sql):
         numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e9) SELECT 1 FROM n"
         self.execute(
             f'ALTER TABLE "{relation}" RENAME TO "slow {relation}"',
-            f'CREATE VIEW "{relation}" AS SELECT * FROM "slow {relation}" WHERE (SELECT count(*) FROM ({numbers})) > 0',
+            f'CREATE VIEW "{relation}" AS SELECT * FROM "slow {relation}" '
+            f"WHERE (SELECT count(*) FROM ({numbers})) > 0",
         )
 
     def stop(self) -> None:

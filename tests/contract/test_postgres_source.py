@@ -55,7 +55,9 @@ SEEN = AttributeBinding("it", "date", {"column": "seen"})
     [
         ({"start": "'2026-03-01'"}, AttributeBinding("it", "date", {"column": "start"}), "2026-03-01", "match"),
         ({"seen": "'2026-02-28 23:00+00'"}, SEEN, "2026-03-01", "match"),
-        ({"seen": "'9999-12-31 15:59+00'"}, SEEN, "9999-12-31", "match"),
+        ({"seen": "'9999-12-31 23:00+00'"}, SEEN, "9999-12-31", "match"),
+        ({"seen": "'-infinity'"}, SEEN, "0001-01-01", "match"),
+        ({"seen": "'0044-03-15 12:00+00 BC'"}, SEEN, "0001-01-01", "match"),
         ({"wage": "1284999.99"}, WITHIN, "1280000.00", "match"),
         ({"wage": "1285000.01"}, WITHIN, "1280000.00", "no_match"),
         ({"wage": "'NaN'"}, WITHIN, "1280000.00", "no_match"),

@@ -118,6 +118,11 @@ def test_kill_of_the_server_loses_no_answered_question(var: Path) -> None:
     finally:
         node.stop()
     done = subprocess.run(
-        [sys.executable, "-m", "app", "check-log"], cwd=ROOT, env=node.env, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "app", "check-log"],
+        cwd=ROOT,
+        env=node.env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
