@@ -152,7 +152,7 @@ def _sqlite(url: URL) -> Engine:
         connection.set_progress_handler(deadline.passed, _STEPS_BETWEEN_LOOKS)
 
     @event.listens_for(engine, "checkout")
-    def stay_with_the_file(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001 -- the event's signature
+    def stay_with_the_file(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001 - the event's signature
         # A file that is replaced over night would be read in its old state for as long as it is open.
         if record.info["file"] != _identity(path):
             raise DisconnectionError
@@ -221,7 +221,7 @@ def _postgresql(url: URL) -> Engine:
     )
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, args: Any, parameters: Any) -> Any:  # noqa: ARG001 -- the signature
+    def connect(dialect: Any, record: Any, args: Any, parameters: Any) -> Any:  # noqa: ARG001 - the signature
         return _BoundedConnection.connect(*args, **parameters)
 
     @event.listens_for(engine, "connect")

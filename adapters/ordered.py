@@ -195,11 +195,11 @@ class Exists(Comparison):
             raise ValueInvalid("must be true")
         return True
 
-    def matches(self, declared: Value, row: Row) -> bool:  # noqa: ARG002 -- that there is a row is the comparison
+    def matches(self, declared: Value, row: Row) -> bool:  # noqa: ARG002 - that there is a row is the comparison
         """Say that the row exists."""
         return declared is True
 
-    def source_key(self, row: Row) -> str:  # noqa: ARG002 -- every row exists alike
+    def source_key(self, row: Row) -> str:  # noqa: ARG002 - every row exists alike
         """Return the same text for every row."""
         return "exists"
 

@@ -12,6 +12,8 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from client.errors import ClientError
+from evidence.errors import NotVerified
 from examples.demo.build import build
 from examples.demo.node import HOST, Node, NodeFailed, running
 from examples.demo.run import run
@@ -93,14 +95,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         cli(standalone_mode=False)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except click.exceptions.Abort:
+    except (KeyboardInterrupt, click.exceptions.Abort):
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (NodeFailed, ValueError) as error:
+    except (NodeFailed, ClientError, NotVerified, ValueError) as error:
         click.echo(f"demo: {error}", err=True)
         sys.exit(2)
 

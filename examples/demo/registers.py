@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TypeAlias
 
-from examples.demo.employment import wage_bases
-from examples.demo.population import TODAY, Person
+from examples.demo.employment import Spell, wage_bases
+from examples.demo.population import TODAY, Enterprise, Person, Role
 from examples.demo.world import World
 
 Row: TypeAlias = tuple[str | None, ...]
@@ -54,17 +54,7 @@ def _tax(world: World) -> Sequence[Table]:
         Table(
             "wage_declarations",
             ("id_no", "employer_code", "employer_name", "start_date", "end_date", "income_item"),
-            (
-                (
-                    s.person.id_number,
-                    s.employer.credit_code,
-                    _wide_brackets(s.employer.name),
-                    s.start.isoformat(),
-                    _iso(s.end),
-                    "工资薪金",
-                )
-                for s in world.spells
-            ),
+            (_declaration(spell) for spell in world.spells),
             indexes=(("id_no", "start_date"),),
         ),
         Table(
@@ -80,56 +70,42 @@ def _tax(world: World) -> Sequence[Table]:
     )
 
 
+def _declaration(spell: Spell) -> Row:
+    code, name = spell.employer.credit_code, _wide_brackets(spell.employer.name)
+    return spell.person.id_number, code, name, spell.start.isoformat(), _iso(spell.end), "工资薪金"
+
+
 def _market(world: World) -> Sequence[Table]:
     return (
         Table(
             "natural_persons",
             ("id_no", "full_name"),
-            ((p.id_number, p.name.replace("·", "•")) for p in world.people if p.age_on(TODAY) >= 16),
+            ((p.id_number, _bullet(p.name)) for p in world.people if p.age_on(TODAY) >= 16),
             unique=("id_no",),
         ),
         Table(
             "enterprises",
-            (
-                "credit_code",
-                "name",
-                "kind",
-                "legal_representative",
-                "status",
-                "established_on",
-                "district_code",
-            ),
-            (
-                (
-                    e.credit_code,
-                    e.name,
-                    e.kind,
-                    e.representative.name.replace("·", "•"),
-                    e.status,
-                    e.established_on.isoformat(),
-                    e.district,
-                )
-                for e in world.enterprises
-            ),
+            ("credit_code", "name", "kind", "legal_representative", "status", "established_on", "district_code"),
+            (_enterprise(enterprise) for enterprise in world.enterprises),
             unique=("credit_code",),
         ),
         Table(
             "enterprise_roles",
             ("id_no", "role", "credit_code", "enterprise_name", "since", "until"),
-            (
-                (
-                    r.person.id_number,
-                    r.role,
-                    r.enterprise.credit_code,
-                    r.enterprise.name,
-                    r.since.isoformat(),
-                    _iso(r.until),
-                )
-                for r in world.roles
-            ),
+            (_role(role) for role in world.roles),
             indexes=(("id_no",), ("credit_code",)),
         ),
     )
+
+
+def _enterprise(e: Enterprise) -> Row:
+    head, founded = _bullet(e.representative.name), e.established_on.isoformat()
+    return e.credit_code, e.name, e.kind, head, e.status, founded, e.district
+
+
+def _role(r: Role) -> Row:
+    code, name = r.enterprise.credit_code, r.enterprise.name
+    return r.person.id_number, r.role, code, name, r.since.isoformat(), _iso(r.until)
 
 
 def _civil(world: World) -> Sequence[Table]:
@@ -204,6 +180,10 @@ def _status(person: Person) -> str:
 
 def _iso(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
+
+
+def _bullet(name: str) -> str:
+    return name.replace("·", "•")
 
 
 def _tax_spelling(person: Person) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.people import DEPOT, MILL, NA, PEOPLE, WAGES, WEI, YONG
 from tests.contract.sources import PostgresSource, SourceUnderTest, SqliteSource
 from tests.servers.postgres import PostgresServer, start_postgres
 
@@ -35,3 +36,17 @@ def postgres_source(postgres: PostgresServer) -> Iterator[PostgresSource]:
 def source(request: pytest.FixtureRequest) -> SourceUnderTest:
     found: SourceUnderTest = request.getfixturevalue(f"{request.param}_source")
     return found
+
+
+@pytest.fixture
+def filled(source: SourceUnderTest) -> SourceUnderTest:
+    source.fill(
+        "wages",
+        WAGES,
+        [
+            (WEI, "张伟", "2020-01-01", None, MILL),
+            (NA, "李娜", "2020-01-01", "2023-12-31", DEPOT),
+        ],
+    )
+    source.fill("people", PEOPLE, [(WEI, "张伟"), (NA, "李娜"), (YONG, "王勇")])
+    return source

@@ -8,7 +8,7 @@ from datetime import date
 
 from stdnum.cn import ric
 
-from adapters.base import AttributeBinding, Binding, Question
+from adapters.base import Answer, AttributeBinding, Binding, Question
 from adapters.compare import Value, build
 
 
@@ -60,3 +60,21 @@ def ask(subject: str, name: str, *masks: str, **declared: object) -> Question:
 
 
 TODAY = date(2026, 11, 20).isoformat()
+
+MILL, DEPOT = "杭州鑫恒泰纺织有限公司", "杭州瑞丰达(浙江)物流有限公司"
+SPELLS = (
+    (WEI, "张伟", "2018-01-01", "2019-12-31", MILL),
+    (WEI, "张伟", "2020-01-01", "2022-12-31", DEPOT),
+    (WEI, "张伟", "2023-01-01", None, MILL),
+)
+"""Three employments of one person, one after the other."""
+
+
+def results(answers: list[Answer]) -> list[str]:
+    """The overall results, in order."""
+    return [answer.result.value for answer in answers]
+
+
+def codes(answer: Answer) -> dict[str, str]:
+    """The verdict on each attribute."""
+    return {name: attribute.code.value for name, attribute in answer.attributes.items()}

@@ -7,19 +7,11 @@ from time import monotonic
 import pytest
 
 from adapters.base import Probe, SourceError, SourceMisbehaved, SourceUnavailable
-from tests.contract.people import PEOPLE, TODAY, TWO_RELATIONS, WAGES, WEI, ask
+from tests.contract.people import MILL, PEOPLE, TODAY, TWO_RELATIONS, WAGES, WEI, ask
 from tests.contract.sources import SourceUnderTest
 
-QUESTION = ask(WEI, "张伟", "employer", employed_on=TODAY, employer="杭州鑫恒泰纺织有限公司")
+QUESTION = ask(WEI, "张伟", "employer", employed_on=TODAY, employer=MILL)
 SECRETS = (WEI, "张伟", "鑫恒泰", "throw-away", "2020-01-01")
-
-
-@pytest.fixture
-def filled(source: SourceUnderTest) -> SourceUnderTest:
-    source.fill("wages", WAGES, [(WEI, "张伟", "2020-01-01", None, "杭州鑫恒泰纺织有限公司")])
-    source.fill("people", PEOPLE, [(WEI, "张伟")])
-    source.fill("load_status", ("loaded_at",), [("2026-11-20",)])
-    return source
 
 
 def told_of(error: BaseException) -> str:
@@ -137,6 +129,7 @@ def test_relation_that_is_put_back_is_answered_from_again(filled: SourceUnderTes
 
 
 def test_sound_source_has_no_problems(filled: SourceUnderTest) -> None:
+    filled.fill("load_status", ("loaded_at",), [("2026-11-20",)])
     probe = filled.adapter(TWO_RELATIONS, updated=("load_status", "loaded_at")).probe()
     assert (probe.reachable, probe.schema_problems) == (True, ())
     assert probe.as_of is not None
@@ -152,6 +145,7 @@ def test_last_update_that_is_no_time_is_misbehaviour(filled: SourceUnderTest, lo
 
 
 def test_probe_names_a_missing_column_of_the_last_update(filled: SourceUnderTest) -> None:
+    filled.fill("load_status", ("loaded_at",), [])
     adapter = filled.adapter(TWO_RELATIONS, updated=("load_status", "when"))
     assert adapter.probe().schema_problems == ("load_status.when: missing or not readable",)
 

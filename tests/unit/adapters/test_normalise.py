@@ -72,11 +72,16 @@ RULES = {
 @pytest.mark.parametrize("normal", [*TEXTS, normalise.money, normalise.iso_date])
 @given(raw=hostile | resident_ids().map(lambda number: number[:17]))
 def test_error_names_a_rule_and_never_the_value(normal: Callable[[str], object], raw: str) -> None:
+    error = refusal(normal, raw)
+    assert error is None or (str(error) in RULES and error.__context__ is None)
+
+
+def refusal(normal: Callable[[str], object], raw: str) -> ValueInvalid | None:
     try:
         normal(raw)
     except ValueInvalid as error:
-        assert str(error) in RULES
-        assert error.__context__ is None
+        return error
+    return None
 
 
 @pytest.mark.parametrize("normal", [*TEXTS, normalise.money, normalise.iso_date])

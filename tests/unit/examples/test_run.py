@@ -149,6 +149,14 @@ def test_phase_away_from_a_terminal_is_one_line() -> None:
     assert lines[0].startswith("counting: ")
 
 
+def test_phase_on_a_terminal_shows_what_is_done() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with phase(console, "counting", 3) as tick:
+        for _ in range(3):
+            tick()
+    assert "3/3" in cast("io.StringIO", console.file).getvalue()
+
+
 def judged(small: Path, outcomes: dict[int, str]) -> run._Course:
     """Judge a cross-check in which the answers at these lines are not what was expected."""
     course = run._Course()

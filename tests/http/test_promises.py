@@ -1,0 +1,295 @@
+"""The node's promises, seen from outside: decide before asking, record before answering, fail closed."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.base import Code, SourceMisbehaved, SourceUnavailable
+from app.valkey import EmbeddedValkey
+from evidence.receipt import verify_receipt
+from tests.conftest import OwnNode
+from tests.nodes.consumer import Consumer
+from tests.nodes.problems import problem, recorded
+from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
+from tests.nodes.running import RunningNode
+from tests.nodes.sources import CountingSource
+
+Consumers = Callable[[str], Consumer]
+
+TERMS = "agreements/hz-hrss-employment-status-unemployment-benefit.yaml"
+NUMBER = employment()["subject"]["id_number"]
+
+
+def denied() -> Iterator[tuple[str, str, Any, dict[str, str], str]]:
+    """Client, service, body, headers and slug of questions that must never reach a source."""
+    question = employment()
+    yield CLIENT, SERVICE, question, {"Authorization": ""}, "token-invalid"
+    yield CLIENT, SERVICE, b"{", {}, "malformed"
+    yield CLIENT, SERVICE, question, {"Content_Type": "text/plain"}, "unsupported-media-type"
+    yield CLIENT, SERVICE, employment(case=NUMBER), {}, "invalid-request"
+    yield CLIENT, SERVICE, employment(purpose="recruitment"), {}, "not-permitted"
+    yield CLIENT, SERVICE, employment(case="?"), {}, "not-permitted"
+    yield "hz-outsider", SERVICE, question, {}, "not-permitted"
+    yield "hz-tax-steward", SERVICE, question, {}, "insufficient-scope"
+    yield "hz-audit", SERVICE, question, {}, "insufficient-scope"
+    yield CLIENT, SERVICE, question, {"Idempotency_Key": "k" * 129}, "invalid-request"
+
+
+DENIED = list(denied())
+
+
+@pytest.mark.parametrize(("client", "service", "sent", "headers", "slug"), DENIED, ids=[row[-1] for row in DENIED])
+def test_source_is_never_touched_by_what_is_denied(  # noqa: PLR0917 - one row of the table
+    node: RunningNode, client: str, service: str, sent: Any, headers: dict[str, str], slug: str
+) -> None:
+    source = CountingSource()
+    watched = node.with_adapter(service, source)
+    recorded(watched, watched.consumer(client).ask(service, sent, **headers), slug)
+    assert not source.touched
+
+
+def test_permitted_question_reaches_the_source_once(node: RunningNode, claimant: Iterator[Question]) -> None:
+    source = CountingSource()
+    watched = node.with_adapter(SERVICE, source)
+    question = next(claimant)
+    assert watched.consumer(CLIENT).ask(SERVICE, question).get_json()["result"] == "match"
+    (asked,) = source.asked
+    assert asked.subject == question["subject"]["id_number"]
+    assert asked.masks == {"employer"}
+
+
+@contextmanager
+def broken_log(node: RunningNode) -> Iterator[None]:
+    """The node's database refuses every new log entry, as a full disk would."""
+    with closing(sqlite3.connect(node.folder / "node.db", isolation_level=None)) as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON log_entry BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+        try:
+            yield
+        finally:
+            connection.execute("DROP TRIGGER full")
+
+
+def test_no_answer_leaves_that_cannot_be_recorded(own_node: OwnNode) -> None:
+    node = own_node()
+    caller = node.consumer(CLIENT)
+    caller.token()
+    before = len(node.rows())
+    with broken_log(node):
+        response = caller.ask(SERVICE, employment())
+        document = problem(response, "record-not-written")
+        assert response.headers["Retry-After"] == "5"
+        assert not {"instance", "receipt", "reasons"} & document.keys()
+        problem(caller.ask(SERVICE, employment(purpose="recruitment")), "record-not-written")
+        problem(caller.ask(SERVICE, b"{"), "record-not-written")
+        problem(caller.ask(SERVICE, employment(), Idempotency_Key="once"), "record-not-written")
+        problem(caller.form(grant_type="client_credentials", client_id=CLIENT), "record-not-written")
+        assert len(node.rows()) == before
+    assert caller.ask(SERVICE, employment(), Idempotency_Key="once").get_json()["result"] == "match"
+    assert len(node.rows()) == before + 1
+
+
+def test_question_whose_record_failed_is_charged_when_it_is_answered(own_node: OwnNode) -> None:
+    """The reservation of the failed attempt must not make the second one look paid for."""
+    node = own_node()
+    caller = node.consumer(CLIENT)
+    caller.token()
+    with broken_log(node):
+        problem(caller.ask(SERVICE, employment()), "record-not-written")
+    charges = node.charges(caller.ask(SERVICE, employment()).get_json()["id"])
+    assert {account.partition("/")[0] for account in charges} == {"quota", "budget"}
+    assert min(charges.values()) >= 1
+
+
+def test_missing_database_answers_nothing(own_node: OwnNode) -> None:
+    node = own_node()
+    caller = node.consumer(CLIENT)
+    caller.token()
+    with closing(sqlite3.connect(node.folder / "node.db", isolation_level=None)) as connection:
+        connection.execute("DROP TABLE log_head")
+    for sent in (employment(), employment(purpose="recruitment"), b"{"):
+        problem(caller.ask(SERVICE, sent), "record-not-written")
+
+
+def test_without_redis_nothing_is_answered_and_that_is_recorded(own_node: OwnNode, tmp_path: Path) -> None:
+    folder = Path(own_node().folder)
+    valkey = EmbeddedValkey(folder)
+    valkey.start()
+    try:
+        node = own_node(REDIS_URL=f"unix://{valkey.socket}")
+        source = CountingSource()
+        watched = node.with_adapter(SERVICE, source)
+        caller = watched.consumer(CLIENT)
+        assert caller.ask(SERVICE, employment()).status_code == 200
+        valkey.stop()
+        response = caller.ask(SERVICE, employment())
+        receipt = recorded(watched, response, "limiter-unavailable")
+        receipt.check_question(employment(), SERVICE)
+        assert response.headers["Retry-After"] == "1"
+        assert (receipt.record["decision"], receipt.record["limit"]) == ("permit", "none")
+        assert len(source.asked) == 1
+        valkey.start()
+        assert caller.ask(SERVICE, employment()).status_code == 200
+    finally:
+        valkey.stop()
+
+
+def test_denial_needs_no_redis(own_node: OwnNode) -> None:
+    node = own_node(REDIS_URL="unix:///nowhere/valkey.sock")
+    recorded(node, node.consumer(CLIENT).ask(SERVICE, employment(purpose="recruitment")), "not-permitted")
+
+
+def spent(node: RunningNode) -> dict[str, int]:
+    """What the limiter's front holds as spent, by account."""
+    with closing(node.redis()) as client:
+        found: dict[str, int] = {}
+        for key in client.scan_iter("hecha:account:*"):
+            fields = client.hgetall(key)
+            assert isinstance(fields, dict)
+            found[key.decode()] = int(fields.pop(b"spent"))
+            assert not fields or found[key.decode()] > 0
+        return found
+
+
+def test_missing_source_is_unavailable_and_refunded(own_node: OwnNode, tmp_path: Path) -> None:
+    node = own_node(SOURCE_HZ_TAX=f"sqlite:///{tmp_path}/absent.db")
+    response = node.consumer(CLIENT).ask(SERVICE, employment())
+    receipt = recorded(node, response, "source-unavailable")
+    receipt.check_question(employment(), SERVICE)
+    assert response.headers["Retry-After"] == "5"
+    assert receipt.record["decision"] == "permit"
+    assert set(spent(node).values()) == {0}
+    assert not (tmp_path / "absent.db").exists()
+
+
+def test_source_that_comes_back_answers_and_is_charged_once(own_node: OwnNode, tmp_path: Path) -> None:
+    path = tmp_path / "tax.db"
+    node = own_node(SOURCE_HZ_TAX=f"sqlite:///{path}")
+    caller = node.consumer(CLIENT)
+    recorded(node, caller.ask(SERVICE, employment()), "source-unavailable")
+    shutil.copy(node.ground.folder / "sources" / "hz-tax.db", path)
+    charges = node.charges(caller.ask(SERVICE, employment()).get_json()["id"])
+    assert len(charges) == 3
+    assert sorted(spent(node).values()) == sorted(charges.values())
+
+
+def test_source_with_another_schema_misbehaves(own_node: OwnNode, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "tax.db")) as connection:
+        connection.execute("CREATE TABLE wage_declarations (id_no TEXT)")
+    node = own_node(SOURCE_HZ_TAX=f"sqlite:///{tmp_path}/tax.db")
+    recorded(node, node.consumer(CLIENT).ask(SERVICE, employment()), "source-misbehaved")
+    assert set(spent(node).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("error", "slug"),
+    [
+        (SourceUnavailable(f"row of {NUMBER}"), "source-unavailable"),
+        (SourceMisbehaved(f"row of {NUMBER}"), "source-misbehaved"),
+        (RuntimeError(f"row of {NUMBER}"), "internal-error"),
+        (KeyError(NUMBER), "internal-error"),
+    ],
+)
+def test_failing_source_is_recorded_and_says_nothing(
+    node: RunningNode, claimant: Iterator[Question], error: Exception, slug: str
+) -> None:
+    watched = node.with_adapter(SERVICE, CountingSource(error=error))
+    question = next(claimant)
+    response = watched.consumer(CLIENT).ask(SERVICE, question)
+    recorded(watched, response, slug)
+    assert NUMBER not in response.text
+    assert type(error).__name__ not in response.text
+    answer = node.consumer(CLIENT).ask(SERVICE, question).get_json()
+    assert len(node.charges(answer["id"])) == 3, "the failed attempt was refunded, so this one is charged in full"
+
+
+def test_unknown_error_leaves_kind_and_place_in_the_log_but_no_value(
+    node: RunningNode, claimant: Iterator[Question], caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = node.with_adapter(SERVICE, CountingSource(error=RuntimeError("canary 339881")))
+    with caplog.at_level(logging.DEBUG):
+        watched.consumer(CLIENT).ask(SERVICE, next(claimant))
+    assert "unexpected RuntimeError in CountingSource.answer" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_failed_source_is_never_no_match(node: RunningNode, claimant: Iterator[Question]) -> None:
+    """Four axes stay apart: a technical failure has no result."""
+    watched = node.with_adapter(SERVICE, CountingSource(error=SourceUnavailable("down")))
+    response = watched.consumer(CLIENT).ask(SERVICE, next(claimant))
+    assert "result" not in response.get_json()
+    receipt = verify_receipt(response.get_json()["receipt"], node.receipt_keys())
+    assert (receipt.record["decision"], receipt.record["limit"]) == ("permit", "none")
+
+
+def test_source_older_than_the_agreement_allows_is_stale(own_node: OwnNode) -> None:
+    node = own_node({TERMS: lambda text: text + 'freshness: "24h"\n'})
+    now = datetime.now(UTC)
+    stale = CountingSource(Code.MATCH, updated=now - timedelta(hours=24, minutes=1))
+    watched = node.with_adapter(SERVICE, stale)
+    recorded(watched, watched.consumer(CLIENT).ask(SERVICE, employment()), "source-stale")
+    assert set(spent(node).values()) == {0}
+    fresh = node.with_adapter(SERVICE, CountingSource(Code.MATCH, updated=now - timedelta(hours=23)))
+    answer = fresh.consumer(CLIENT).ask(SERVICE, employment()).get_json()
+    assert "freshness:24h" in answer["obligations"]
+
+
+@pytest.mark.parametrize("obligation", ["shred-after-reading", "notify-provider"])
+def test_answer_under_an_obligation_the_node_cannot_meet_is_held_back(own_node: OwnNode, obligation: str) -> None:
+    node = own_node({TERMS: lambda text: text + f"obligations: [{obligation}]\n"})
+    source = CountingSource()
+    watched = node.with_adapter(SERVICE, source)
+    recorded(watched, watched.consumer(CLIENT).ask(SERVICE, employment()), "obligation-not-met")
+    assert not source.touched
+
+
+@pytest.mark.parametrize(
+    ("state", "rules"),
+    [
+        ("suspended", ["terms-not-active"]),
+        ("revoked", ["terms-not-active"]),
+        ("expired", ["terms-not-active"]),
+        ("superseded", ["terms-not-active"]),
+        ("approved", ["terms-not-active"]),
+    ],
+)
+def test_terms_that_are_not_active_permit_nothing(own_node: OwnNode, state: str, rules: list[str]) -> None:
+    node = own_node({TERMS: lambda text: text.replace("state: active", f"state: {state}")})
+    response = node.consumer(CLIENT).ask(SERVICE, employment())
+    recorded(node, response, "not-permitted")
+    assert [reason["rule"] for reason in response.get_json()["reasons"]] == rules
+
+
+def test_records_name_rules_agreement_contract_and_policy_by_digest(node: RunningNode, consumer: Consumers) -> None:
+    answer = consumer(CLIENT).ask(SERVICE, employment()).get_json()
+    record, directory = node.record(answer["id"]), node.node.directory
+    agreement = directory.agreements.all["hz-hrss-employment-status-unemployment-benefit"]
+    assert record["rules"] == ["conditional-agreement"]
+    assert record["agreement"] == agreement.terms.digest
+    assert record["contract"] == directory.catalogue.services[SERVICE].contract_digest
+    assert record["policy"] == directory.rules.digest
+
+
+def test_record_holds_no_part_of_the_question_in_clear(node: RunningNode, consumer: Consumers) -> None:
+    question = body(persona(SERVICE, "match", CLIENT))
+    identifier = consumer(CLIENT).ask(SERVICE, question).get_json()["id"]
+    text = str(node.record(identifier))
+    for value in (
+        *question["subject"].values(),
+        *question["confirm"].values(),
+        *question["declared"].values(),
+        question["case"],
+        question["operator"],
+        "match",
+    ):
+        assert value not in text
