@@ -34,10 +34,12 @@ from evidence.canonical import NotCanonical, canonical
 from evidence.receipt import unread
 from policies.decision import RuleSet, explain
 from policies.facts import Facts
-from policies.obligations import Disclosed, Freshness, NotifyProvider, UnknownObligation, describe, disclose
+from policies.obligations import Disclose, Disclosed, Fold, Freshness, HumanReview, describe, disclose
 
 logger = logging.getLogger(__name__)
 
+# What this node carries out; an answer under any other obligation, known by name or not, is held back.
+EXECUTED = (Disclose, Fold, Freshness, HumanReview)
 STALE_TRIES = 5  # each needs another rebuild of the limiter during one question
 
 
@@ -140,7 +142,7 @@ class Verification:
                 members={"reasons": explain(event.decision)},
             )
         # Nothing here tells the provider yet, so an answer that obliges to it is held back too.
-        if any(isinstance(item, UnknownObligation | NotifyProvider) for item in agreement.obligations):
+        if not all(isinstance(item, EXECUTED) for item in agreement.obligations):
             raise Refusal("obligation-not-met", "The agreement obliges the node to something it cannot do.")
         return Permitted(service, asked, agreement)
 

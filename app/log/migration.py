@@ -6,16 +6,20 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from app.log.storage import Store
 
+LOCK = 0x68656368  # "hech"
 FOLDER = Path(__file__).parent.parent / "migrations"
 
 
 def upgrade(store: Store) -> None:
     """Run every migration that the database lacks, in one transaction. Raises `StoreUnavailable`."""
     with store.writing() as connection:
+        if not store.sqlite:
+            # Instances that start together wait for each other; the lock ends with the transaction.
+            connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
         command.upgrade(configuration(connection), "head")
 
 
