@@ -94,8 +94,7 @@ def limit(connection: PoolProxiedConnection, dialect: Dialect, deadline: float) 
     if dialect.name not in _LIMITS:
         return
     info = connection.info
-    if "deadline" in info:
-        info["deadline"].at = deadline
+    info["deadline"].at = deadline
     # Setting it costs as much as the question: a limit that is at most a tenth too long is left as it stands.
     if not left_ms <= info.get("limit_ms", 0) <= left_ms * 1.1:
         info["limit_ms"] = math.ceil(left_ms * 1.05)
@@ -204,11 +203,9 @@ def _postgresql(url: URL) -> Engine:
         raise BindingInvalid("url: PostgreSQL is read by psycopg: postgresql+psycopg://")
     options = url.query.get("options", "")
     given = options if isinstance(options, str) else " ".join(options)
-    arguments = {"options": f"{given} -c default_transaction_read_only=on".strip()}
-    if "connect_timeout" not in url.query:
-        arguments["connect_timeout"] = str(CONNECT_TIMEOUT_S)
-    if "application_name" not in url.query:
-        arguments["application_name"] = "hecha"
+    defaults = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": "hecha"}
+    arguments = {name: value for name, value in defaults.items() if name not in url.query}
+    arguments["options"] = f"{given} -c default_transaction_read_only=on".strip()
     # Every statement is a transaction of its own, read-only by the session's default: no BEGIN, no COMMIT.
     engine = create_engine(
         url,

@@ -91,9 +91,9 @@ class CoversDate(Comparison):
 class Within(Comparison):
     """The declared amount, put on the provider's grid, lies within the provider's tolerance of the column.
 
-    The step of the grid is at least the absolute tolerance, so that neighbouring questions do not overlap
-    (a threshold can't be searched finer than the step), and at most twice it, so that the true amount
-    always agrees.
+    Of one absolute tolerance, the step of the grid is the tolerance or twice it, and the tolerance itself counts at
+    one of its two ends. So the true amount always agrees, and the answers to all questions together tell in which
+    step an amount lies and no more, not even of a round one. A share of the source value has no such guarantee.
     """
 
     name = "within"
@@ -109,8 +109,8 @@ class Within(Comparison):
             raise self.refuse("grid must be above zero")
         if self.share is None and self.grid < self.tolerance:
             raise self.refuse("grid must have a step of at least the tolerance")
-        if self.share is None and self.grid > max(2 * self.tolerance, _CENT):
-            raise self.refuse("grid must have a step of at most twice the tolerance, or true amounts disagree")
+        if self.share is None and self.grid not in (self.tolerance, 2 * self.tolerance or _CENT):
+            raise self.refuse("grid must be the tolerance or twice it: else true amounts disagree, or answers add up")
 
     def parse(self, raw: object) -> Decimal:
         """Return the declared amount in yuan, two decimals."""
@@ -136,8 +136,15 @@ class Within(Comparison):
             return False
         if amount is None:
             return False
-        difference = abs(EXACT.subtract(self.snap(declared), amount))
-        return difference <= (self.tolerance if self.share is None else EXACT.multiply(abs(amount), self.share))
+        snapped = self.snap(declared)
+        difference = EXACT.subtract(amount, snapped)
+        if self.share is not None:
+            return abs(difference) <= EXACT.multiply(abs(amount), self.share)
+        if abs(difference) != self.tolerance:
+            return abs(difference) < self.tolerance
+        if self.grid == 2 * self.tolerance:
+            return self.snap(amount) == snapped
+        return difference == -self.tolerance
 
     def source_key(self, row: Row) -> str:
         """Return the column's amount, marked as null, normal or odd."""
@@ -158,12 +165,16 @@ class Within(Comparison):
     def describe(self) -> dict[str, Any]:
         """Add tolerance, grid and rounding."""
         share = None if self.share is None else f"{self.share.scaleb(2).normalize():f}% of the source value"
-        return super().describe() | {
+        contract = super().describe() | {
             "normaliser": "money: yuan, two decimals",
             "tolerance": share or f"{self.tolerance:f}",
             "grid": f"{self.grid:f}",
             "rounding": "half to even multiple of the grid",
         }
+        if self.share is None:
+            rounded = self.grid == 2 * self.tolerance
+            contract["exactly_tolerance"] = "matches if it rounds there" if rounded else "matches from below"
+        return contract
 
     def canonical(self, value: Value) -> str:
         """Return the amount with two decimals."""

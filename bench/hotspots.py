@@ -7,6 +7,7 @@ TLS are left out. cProfile charges a fixed price per call, so that small functio
 from __future__ import annotations
 
 import cProfile
+import gc
 import io
 import pstats
 import time
@@ -107,6 +108,8 @@ def _node(var: Path) -> Iterator[tuple[Flask, str, bytes]]:
         store.close()
         node = build(settings, env)
         application = app_for(node)
+        gc.collect()
+        gc.freeze()  # as the server does before the first request
         leaf = load_pem_x509_certificates((var / "pki" / f"{questions.CLIENT}.pem").read_bytes())[0]
         certificate = leaf.public_bytes(Encoding.DER)
         yield application, _token(application, certificate), certificate

@@ -142,8 +142,8 @@ def _moment(at_s: int) -> str:
     local_s = at_s + _CHINA_S
     weekday = (local_s // _DAY_S + 3) % 7 + 1  # 1970-01-01 was a Thursday, ISO weekday 4
     minute = local_s % _DAY_S // 60
-    at = {"__extn": {"fn": "datetime", "arg": _instant(datetime.fromtimestamp(at_s, UTC))}}
-    return json.dumps({"weekday": weekday, "minute": minute, "at": at}).removeprefix("{")
+    at = f'{{"__extn": {{"fn": "datetime", "arg": "{_instant(datetime.fromtimestamp(at_s, UTC))}"}}}}'
+    return f'"weekday": {weekday}, "minute": {minute}, "at": {at}}}'
 
 
 def _instant(moment: datetime) -> str:

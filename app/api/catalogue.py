@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 from flask_smorest import Blueprint
@@ -12,6 +11,7 @@ from app.api.schemas import ServicePageSchema, ServiceWithContractSchema
 from app.api.security import node, scope
 from app.refusals import Refusal
 from app.registry.catalogue import SHARING, Service
+from evidence.base64s import decode_url, encode_url
 
 blueprint = Blueprint("catalogue", __name__, description="What may be asked, and by which rules it is compared.")
 
@@ -89,11 +89,11 @@ def _fits(service: Service, query: dict[str, Any]) -> bool:
 
 
 def _encoded(name: str) -> str:
-    return urlsafe_b64encode(name.encode()).rstrip(b"=").decode()
+    return encode_url(name.encode())
 
 
 def _decoded(cursor: str) -> str:
     try:
-        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        return decode_url(cursor).decode()
     except ValueError:
         raise Refusal("invalid-request", "The cursor is not one of this catalogue: start without one.") from None

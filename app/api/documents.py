@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
+from apispec import BasePlugin
 from flask import Flask, Response, send_from_directory
 from flask_smorest import Api
 from werkzeug.routing import Rule
 
 from app.api import problems
 from app.api.schemas import ProblemSchema, answer_schema, question_schema
+from app.api.security import PUBLIC
 from app.registry.catalogue import Catalogue, Service
 
 SWAGGER_FILES = str(files("flask_swagger_ui") / "dist")
@@ -44,9 +46,22 @@ class ProblemApi(Api):
         return problems.from_http(error)
 
 
+class _Everywhere(BasePlugin):
+    """What holds for every operation: a refusal is a problem document, and only the public ones take anybody."""
+
+    def operation_helper(self, path: str | None = None, operations: dict[str, Any] | None = None, **_: Any) -> None:
+        for operation in (operations or {}).values():
+            # flask-smorest would document its own 422, as application/json.
+            operation["responses"].pop(422, None)
+            operation["responses"].setdefault("default", "Refusal")
+            if not str(path).startswith(PUBLIC):
+                operation.setdefault("security", [{"mtls": [], "token": []}])
+
+
 def open_api(app: Flask) -> Api:
     """The API of an application, with questions as the first thing its page shows."""
-    api = ProblemApi(app)
+    api = ProblemApi(app, spec_kwargs={"extra_plugins": [_Everywhere()]})
+    api.spec.components.response("Refusal", _problem("Any refusal: docs/problems.md lists every type"))
     api.spec.tag({"name": "verifications", "description": "Ask one question and get a verdict."})
     return api
 
@@ -72,7 +87,6 @@ def _operation(service: Service, purposes: list[str]) -> dict[str, Any]:
         question["example"] = {**_EXAMPLE_CALL, "purpose": (purposes or ["…"])[0], **service.example}
     responses: dict[str, Any] = {
         "403": _problem("Not permitted: reasons name rules and articles (also: the token lacks the scope)"),
-        "default": _problem("Any other refusal: docs/problems.md lists every type"),
     }
     if service.answerable is not None:
         responses["200"] = {
@@ -85,7 +99,6 @@ def _operation(service: Service, purposes: list[str]) -> dict[str, Any]:
         "summary": f"{service.title['en']} {service.title['zh']}",
         "description": f"{service.summary['en']}\n\n{service.summary['zh']}\n\nProvider: {service.provider}. "
         f"Sharing: {service.sharing} ({'; '.join(service.basis)}). Scope: `verify:{service.name}`.",
-        "security": [{"mtls": [], "token": []}],
         "parameters": [
             {
                 "name": "Idempotency-Key",

@@ -8,10 +8,17 @@ from datetime import UTC, datetime
 from flask import Response, g, jsonify, request
 from flask_smorest import Blueprint
 
+from app.api.schemas import ProblemSchema
 from app.api.security import itself, node
 from app.identity.caller import Caller, grantable
 from app.recording import Event
 from app.registry.departments import Client
+
+_ERROR = {
+    "type": "object",
+    "required": ["error", "error_description"],
+    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+}
 
 blueprint = Blueprint("tokens", __name__, description="Certificate-bound access tokens and public keys.")
 
@@ -60,17 +67,17 @@ blueprint = Blueprint("tokens", __name__, description="Certificate-bound access 
         },
         "400": {
             "description": "RFC 6749 §5.2: invalid_request, unsupported_grant_type, invalid_scope",
+            "content": {"application/json": {"schema": _ERROR}},
+        },
+        "401": {
+            "description": "RFC 6749 §5.2: invalid_client; or there is no certificate that the node trusts",
             "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["error"],
-                        "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
-                    }
-                }
+                "application/json": {"schema": _ERROR},
+                "application/problem+json": {"schema": ProblemSchema},
             },
         },
     },
+    security=[{"mtls": []}],
 )
 @itself
 def token() -> tuple[Response, int]:

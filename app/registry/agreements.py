@@ -15,7 +15,7 @@ from typing import Any
 
 from app.registry.catalogue import Catalogue, digest
 from app.registry.departments import Client, Departments
-from app.registry.files import Members
+from app.registry.files import Members, NodeFileInvalid
 from policies.facts import Hours, Terms
 from policies.obligations import Obligation, obligations_of
 
@@ -97,42 +97,16 @@ class Agreements:
 
 def _agreement(document: Members, catalogue: Catalogue, departments: Departments) -> Agreement:
     content = dict(document.document)
-    identifier = document.text("agreement")
-    kind = document.choice("kind", ("agreement", "standing-terms"))
-    service = document.text("service")
-    provider = document.text("provider")
-    consumer = document.text("consumer") if kind == "agreement" else None
-    named = frozenset([consumer]) if consumer else frozenset(document.texts("departments", []))
-    clients = frozenset(document.texts("clients", []))
-    attributes = frozenset(document.texts("attributes", []))
+    service, provider = document.text("service"), document.text("provider")
     found = catalogue.find(service)
     if found is None or found.provider != provider:
         raise document.refuse(f"{provider} provides no service {service}")
-    if unknown := attributes - set(found.answerable.attributes if found.answerable else ()):
+    terms = _terms(document, digest(content))
+    consumer = next(iter(terms.departments)) if terms.kind == "agreement" else None
+    if unknown := terms.attributes - set(found.answerable.attributes if found.answerable else ()):
         raise document.refuse(f"{service} has no attribute {', '.join(sorted(unknown))}")
-    if unknown := named - departments.all.keys():
-        raise document.refuse(f"unknown department {', '.join(sorted(unknown))}")
-    if unknown := clients - departments.clients.keys():
-        raise document.refuse(f"unknown client {', '.join(sorted(unknown))}")
-    valid = document.members("valid")
-    terms = Terms(
-        id=identifier,
-        digest=digest(content),
-        kind=kind,
-        statutory=document.flag("statutory", default=False),
-        state=document.choice("state", STATES),
-        legal_basis=document.text("legal_basis", ""),
-        valid_from=_instant(valid, "from"),
-        valid_until=_instant(valid, "until"),
-        departments=named,
-        clients=clients,
-        purposes=frozenset(document.texts("purposes")),
-        attributes=attributes,
-        hours=_hours(document.optional("hours")),
-        networks=document.texts("networks", []),
-        security_agreement=document.flag("security_agreement", default=False),
-    )
-    valid.done()
+    if unknown := (terms.departments - departments.all.keys()) | (terms.clients - departments.clients.keys()):
+        raise document.refuse(f"unknown department or client {', '.join(sorted(unknown))}")
     agreement = Agreement(
         terms=terms,
         service=service,
@@ -147,6 +121,37 @@ def _agreement(document: Members, catalogue: Catalogue, departments: Departments
     )
     document.done()
     return agreement
+
+
+def _terms(document: Members, content_digest: str) -> Terms:
+    """The facts that policy decides over. Raises `NodeFileInvalid` for facts that no rule could hold against."""
+    kind = document.choice("kind", ("agreement", "standing-terms"))
+    named = [document.text("consumer")] if kind == "agreement" else document.texts("departments", [])
+    valid = document.members("valid")
+    try:
+        terms = Terms(
+            id=document.text("agreement"),
+            digest=content_digest,
+            kind=kind,
+            statutory=document.flag("statutory", default=False),
+            state=document.choice("state", STATES),
+            legal_basis=document.text("legal_basis", ""),
+            valid_from=_instant(valid, "from"),
+            valid_until=_instant(valid, "until"),
+            departments=frozenset(named),
+            clients=frozenset(document.texts("clients", [])),
+            purposes=frozenset(document.texts("purposes")),
+            attributes=frozenset(document.texts("attributes", [])),
+            hours=_hours(document.optional("hours")),
+            networks=document.texts("networks", []),
+            security_agreement=document.flag("security_agreement", default=False),
+        )
+    except NodeFileInvalid:
+        raise
+    except ValueError as error:
+        raise document.refuse(str(error)) from None
+    valid.done()
+    return terms
 
 
 def _obligations(document: Members) -> tuple[Obligation, ...]:

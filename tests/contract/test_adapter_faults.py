@@ -63,6 +63,15 @@ def test_source_that_takes_too_long_is_unavailable_in_time(filled: SourceUnderTe
     assert_value_free(caught.value)
 
 
+def test_probe_of_a_source_that_takes_too_long_says_unreachable(source: SourceUnderTest) -> None:
+    source.fill("load_status", ("loaded_at",), [("2026-11-20",)])
+    source.fill("wages", WAGES, [])
+    source.fill("people", PEOPLE, [])
+    source.make_slow("load_status")
+    probe = source.adapter(TWO_RELATIONS, updated=("load_status", "loaded_at")).probe()
+    assert probe == Probe(reachable=False, schema_problems=(), as_of=None)
+
+
 def test_time_that_has_run_out_is_unavailable(filled: SourceUnderTest) -> None:
     with pytest.raises(SourceUnavailable) as caught:
         filled.adapter(TWO_RELATIONS).answer([QUESTION], timeout_s=0)

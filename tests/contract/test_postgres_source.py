@@ -141,6 +141,7 @@ def test_locked_relation_is_unavailable_in_time(postgres_source: PostgresSource)
         with pytest.raises(SourceUnavailable):
             adapter.answer([ask(WEI, "张伟", employed_on=TODAY)], timeout_s=0.5)
         assert monotonic() - started < 2
+        assert not adapter.probe().reachable
     assert adapter.answer([ask(WEI, "张伟", employed_on=TODAY)], timeout_s=5)[0].result.value == "match"
 
 

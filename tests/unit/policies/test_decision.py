@@ -168,6 +168,11 @@ OPEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"hours": None},
         "conditional-agreement",
     ),
+    "on Monday at midnight where no hours are agreed": (
+        {"at": datetime(2026, 6, 1, tzinfo=CHINA)},
+        {"hours": None},
+        "conditional-agreement",
+    ),
     "with all agreed attributes": (
         {"attributes": frozenset({"employed_on", "employer"})},
         {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,14 @@ def test_denial_has_a_reason_and_permit_names_its_permit(facts: Facts) -> None:
     assert decision.rules
     assert {rule.effect for rule in decision.rules} == {"permit" if decision.permitted else "forbid"}
     assert not decision.errors
+
+
+@given(questions(), st.integers(0, 400))
+def test_weekday_and_minute_are_those_of_the_calendar(facts: Facts, days: int) -> None:
+    later = replace(facts, at=facts.at + timedelta(days=days))
+    context = json.loads(request.request(later, request.opening(later), request.second(later))["context"])
+    local = later.at.astimezone(CHINA)
+    assert (context["weekday"], context["minute"]) == (local.isoweekday(), local.hour * 60 + local.minute)
 
 
 @UNHURRIED

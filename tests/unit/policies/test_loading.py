@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
+import rfc8785
 
 from policies.decision import RuleSet
 from policies.loading import RulesInvalid
@@ -59,7 +61,7 @@ FLAWS: dict[str, tuple[str, str, str]] = {
         "withhold",
     ),
     "optional attribute unguarded": ("context.weekday", "resource.terms.from_minute", "optional"),
-    "misspelt action": ("action,", 'action == Action::"verfy",', "verfy"),
+    "misspelt action": ("action,", 'action == Action::"examine",', "examine"),
     "wrong type": ("== 7", '< "7"', "Long"),
     "template": ("principal,", "principal == ?principal,", "template"),
     "permit": ("forbid", "permit", "narrow"),
@@ -120,11 +122,11 @@ def test_packaged_permit_is_no_narrowing_rule() -> None:
 
 
 def test_department_file_cannot_take_the_place_of_a_packaged_one() -> None:
-    with pytest.raises(RulesInvalid, match="packaged"):
+    with pytest.raises(RulesInvalid, match=r"terms.cedar, line 1: a department's file"):
         narrowed({"terms.cedar": GOOD})
 
 
-@pytest.mark.parametrize("schema", ["entity Client = {", "entity Client = { department: Strin };", ""])
+@pytest.mark.parametrize("schema", ["entity Client = {", "entity Client = { department: Text };", ""])
 def test_schema_that_is_wrong_or_does_not_fit_is_refused(schema: str) -> None:
     with pytest.raises(RulesInvalid):
         RuleSet.from_texts(packaged_rules(), schema, 1)
@@ -151,6 +153,13 @@ def test_digest_changes_with(change: str) -> None:
     original: dict[str, Any] = {"texts": {"own.cedar": GOOD}, "schema_text": packaged_schema(), "revision": 1}
     altered = original | ALTERED[change]
     assert RuleSet.from_texts(**altered).digest != RuleSet.from_texts(**original).digest
+
+
+def test_digest_is_the_sha256_of_the_canonical_texts() -> None:
+    texts = {"own.cedar": GOOD, "a.cedar": "// 甲\n"}
+    content: Any = {"rules": texts, "narrowing": {"b.cedar": ""}, "schema": packaged_schema()}
+    expected = hashlib.sha256(rfc8785.dumps(content)).hexdigest()
+    assert RuleSet.from_texts(texts, packaged_schema(), 1, narrowing={"b.cedar": ""}).digest == expected
 
 
 def test_digest_depends_on_content_alone() -> None:
