@@ -37,6 +37,15 @@ def serve() -> None:
 
 
 @cli.command()
+def prepare() -> None:
+    """Bring database and limiter into shape, as `serve` does by itself: for nodes under another WSGI server."""
+    from app.server import prepare_state  # noqa: PLC0415
+
+    prepare_state(Settings.from_env(os.environ))
+    click.echo("database and limiter are prepared")
+
+
+@cli.command()
 @click.option("--init", is_flag=True, required=True, help="Create the keys that HECHA_KEYS_DIR lacks.")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), envvar="HECHA_KEYS_DIR", required=True)
 def keys(init: bool, folder: Path) -> None:  # noqa: ARG001, FBT001 - click hands over the flag

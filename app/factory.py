@@ -38,10 +38,7 @@ def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
     for module in (tokens, catalogue, decisions, log):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(verifications.blueprint)
-    purposes: dict[str, list[str]] = {}
-    for agreement in directory.agreements.all.values():
-        purposes.setdefault(agreement.service, []).extend(sorted(agreement.terms.purposes))
-    documents.add_questions(api, directory.catalogue, purposes)
+    documents.add_questions(api, directory.catalogue, directory.agreements)
     documents.add_pages(app)
 
     @app.route("/livez")

@@ -96,20 +96,22 @@ def serve(settings: Settings) -> None:
     """Prepare database, limiter and the embedded Valkey, then serve until SIGTERM. Raises what start-up refuses."""
     if settings.tls_certificate is None:
         raise SettingInvalid("HECHA_TLS_CERTIFICATE is missing: the node speaks TLS only")
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Database, socket and logs are the node's alone: they hold case numbers and operators in clear.
+    os.umask(0o077)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
     embedded = None if settings.redis_url else EmbeddedValkey(settings.state_dir)
     if embedded is not None:
         embedded.start()
     try:
-        _prepare(settings)
+        prepare_state(settings)
         Server(settings).run()
     finally:
         if embedded is not None:
             embedded.stop()
 
 
-def _prepare(settings: Settings) -> None:
-    """Once, before the workers: database shape, head of the log, and the limiter rebuilt from the charge rows."""
+def prepare_state(settings: Settings) -> None:
+    """Once, before any worker: database shape, head of the log, and the limiter rebuilt from the charge rows."""
     directory = node_directory.load(settings.node_dir)
     store = Store(settings.database_url, settings.state_dir / "writer.lock")
     try:

@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 from app.api import problems
 from app.api.schemas import ProblemSchema, answer_schema, question_schema
 from app.api.security import PUBLIC
+from app.registry.agreements import Agreements
 from app.registry.catalogue import Catalogue, Service
 
 SWAGGER_FILES = str(files("flask_swagger_ui") / "dist")
@@ -32,7 +33,7 @@ DOCUMENT_SETTINGS = {
     "OPENAPI_SWAGGER_UI_CONFIG": {"validatorUrl": None, "docExpansion": "list"},
 }
 _CSP = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-_EXAMPLE_CALL = {"purpose": "…", "case": "CASE-2026-0001", "operator": "operator-1"}
+_EXAMPLE_CALL = {"case": "CASE-2026-0001", "operator": "operator-1"}
 
 
 class ProblemApi(Api):
@@ -66,7 +67,7 @@ def open_api(app: Flask) -> Api:
     return api
 
 
-def add_questions(api: Api, catalogue: Catalogue, purposes: dict[str, list[str]]) -> None:
+def add_questions(api: Api, catalogue: Catalogue, agreements: Agreements) -> None:
     """Document `POST /v1/services/{service}/verifications` for every service by its own path."""
     api.spec.components.security_scheme(
         "mtls", {"type": "mutualTLS", "description": "A client certificate of a CA that the node trusts"}
@@ -78,13 +79,13 @@ def add_questions(api: Api, catalogue: Catalogue, purposes: dict[str, list[str]]
     for service in catalogue.services.values():
         # The running route is one for all services; the document has one for each.
         rule = Rule(f"/v1/services/{service.name}/verifications")
-        api.spec.path(rule=rule, operations={"post": _operation(service, purposes.get(service.name, []))})
+        api.spec.path(rule=rule, operations={"post": _operation(service, agreements)})
 
 
-def _operation(service: Service, purposes: list[str]) -> dict[str, Any]:
+def _operation(service: Service, agreements: Agreements) -> dict[str, Any]:
     question: dict[str, Any] = {"schema": question_schema(service)}
     if service.example:
-        question["example"] = {**_EXAMPLE_CALL, "purpose": (purposes or ["…"])[0], **service.example}
+        question["example"] = {"purpose": _purpose(service, agreements), **_EXAMPLE_CALL, **service.example}
     responses: dict[str, Any] = {
         "403": _problem("Not permitted: reasons name rules and articles (also: the token lacks the scope)"),
     }
@@ -111,6 +112,19 @@ def _operation(service: Service, purposes: list[str]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": question}},
         "responses": responses,
     }
+
+
+def _purpose(service: Service, agreements: Agreements) -> str:
+    """A purpose for which some department may ask the service's example."""
+    declared = service.example.get("declared", {}).keys()
+    fitting = [
+        min(agreement.terms.purposes)
+        for agreement in agreements.all.values()
+        if agreement.service == service.name
+        and agreement.terms.state == "active"
+        and declared <= agreement.terms.attributes
+    ]
+    return fitting[0] if fitting else "as-agreed"
 
 
 def _problem(description: str) -> dict[str, Any]:

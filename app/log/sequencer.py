@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from app.log import tables
+from app.log.multi_insert import insert_rows
 from app.log.storage import Store, StoreUnavailable
 from evidence.checkpoint import Checkpoint
 from evidence.merkle import Frontier, leaf_hash
@@ -41,10 +42,12 @@ class Entry:
     charges: Sequence[Mapping[str, Any]] = ()
     generation: int | None = None
     completed: Callable[[int], Mapping[str, Any]] | None = None
+    leaf: bytes = b""
     index: int = -1
     error: Exception | None = None
     leads: bool = False
-    woken: threading.Event = field(default_factory=threading.Event)
+    # Held until the entry's thread may go on: as leader, or with its entry written.
+    gate: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Sequencer:
@@ -60,12 +63,14 @@ class Sequencer:
 
     def append(self, entry: Entry) -> int:
         """Write one entry durably and return its index. Raises `NotWritten` or `ReservationStale`."""
+        entry.leaf = leaf_hash(entry.body)
+        entry.gate.acquire()
         with self._mutex:
             self._queue.append(entry)
             entry.leads = not self._leading
             self._leading = True
         if not entry.leads:
-            entry.woken.wait()
+            entry.gate.acquire()
         if entry.leads:
             self._lead()
         if entry.error is not None:
@@ -74,31 +79,37 @@ class Sequencer:
 
     def _lead(self) -> None:
         """Write one group, this thread's entry among it, then hand leadership to the first that still waits."""
-        with self._mutex:
-            group, self._queue = self._queue[:GROUP], self._queue[GROUP:]
-        self._write(group)
+        group = self._write()
         with self._mutex:
             successor = self._queue[0] if self._queue else None
             self._leading = successor is not None
         # The leader's own entry stood first in the queue, so it is never its own successor.
         for entry in group[1:]:
-            entry.woken.set()
+            entry.gate.release()
         if successor is not None:
             successor.leads = True
-            successor.woken.set()
+            successor.gate.release()
 
-    def _write(self, group: list[Entry]) -> None:
+    def _take(self) -> list[Entry]:
+        with self._mutex:
+            group, self._queue = self._queue[:GROUP], self._queue[GROUP:]
+        return group
+
+    def _write(self) -> list[Entry]:
+        group: list[Entry] = []
         try:
             with self._store.writing() as connection:
+                # Taken only now: whoever came while another process wrote goes along.
+                group = self._take()
                 self._commit(connection, group)
-        except StoreUnavailable as error:
-            for entry in group:
-                entry.error = NotWritten(str(error))
         except Exception as error:  # noqa: BLE001 - followers must wake whatever happened to their leader
+            group = group or self._take()
+            text = str(error) if isinstance(error, (StoreUnavailable, NotWritten)) else type(error).__name__
             for entry in group:
-                entry.error = NotWritten(type(error).__name__)
+                entry.error = NotWritten(text)
         else:
             self.last_index = max(self.last_index, *(entry.index for entry in group))
+        return group
 
     def _commit(self, connection: Connection, group: list[Entry]) -> None:
         head = connection.execute(_HEAD if self._store.sqlite else _HEAD.with_for_update()).one()
@@ -108,8 +119,7 @@ class Sequencer:
                 entry.error = ReservationStale()
         if not current:
             return
-        leaves = [leaf_hash(entry.body) for entry in current]
-        extended = Frontier.from_bytes(head.frontier).extend(leaves)
+        extended = Frontier.from_bytes(head.frontier).extend([entry.leaf for entry in current])
         for offset, entry in enumerate(current):
             entry.index = head.size + offset
         frontier = extended.frontier
@@ -126,27 +136,19 @@ class Sequencer:
         # INVARIANT: compare-and-swap. Whoever moved the head meanwhile has the only history.
         if moved.rowcount != 1:
             raise NotWritten("the head of the log moved under the writer")
-        _insert(connection, current, leaves)
-        if extended.nodes:
-            rows = [{"level": level, "idx": index, "hash": value} for level, index, value in extended.nodes]
-            connection.execute(_INSERT_NODE, rows)
+        _insert(connection, current)
+        nodes = [{"level": level, "idx": index, "hash": value} for level, index, value in extended.nodes]
+        insert_rows(connection, tables.log_node, nodes)
 
 
-def _insert(connection: Connection, group: list[Entry], leaves: list[bytes]) -> None:
-    connection.execute(
-        _INSERT_ENTRY,
-        [
-            {"idx": entry.index, "leaf_hash": leaf, "body": entry.body}
-            for entry, leaf in zip(group, leaves, strict=True)
-        ],
-    )
-    connection.execute(_INSERT_DECISION, [{**entry.index_row, "idx": entry.index} for entry in group])
+def _insert(connection: Connection, group: list[Entry]) -> None:
+    entries = [{"idx": entry.index, "leaf_hash": entry.leaf, "body": entry.body} for entry in group]
+    insert_rows(connection, tables.log_entry, entries)
+    insert_rows(connection, tables.decision, [{**entry.index_row, "idx": entry.index} for entry in group])
     salts = [{"idx": entry.index, "sealed": entry.sealed_salt} for entry in group if entry.sealed_salt]
-    if salts:
-        connection.execute(_INSERT_SALT, salts)
+    insert_rows(connection, tables.salt, salts)
     charges = [{**charge, "idx": entry.index} for entry in group for charge in entry.charges]
-    if charges:
-        connection.execute(_INSERT_CHARGE, charges)
+    insert_rows(connection, tables.charge, charges)
     for entry in group:
         if entry.completed is not None:
             connection.execute(_COMPLETE, entry.completed(entry.index))
@@ -164,11 +166,6 @@ _MOVE_HEAD = (
         checkpoint=bindparam("new_checkpoint"),
     )
 )
-_INSERT_ENTRY = insert(tables.log_entry)
-_INSERT_DECISION = insert(tables.decision)
-_INSERT_SALT = insert(tables.salt)
-_INSERT_CHARGE = insert(tables.charge)
-_INSERT_NODE = insert(tables.log_node)
 _COMPLETE = (
     update(tables.idempotency)
     .where(

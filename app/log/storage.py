@@ -85,7 +85,7 @@ def _engine(url: str, *, sqlite: bool) -> Engine:
         pool_size=16,
         max_overflow=112,
         hide_parameters=True,
-        connect_args={"timeout": 10, "check_same_thread": False, "isolation_level": None},
+        connect_args={"timeout": 10, "check_same_thread": False, "isolation_level": None, "cached_statements": 600},
     )
     event.listen(engine, "connect", _configure_sqlite)
     # Reads use plain BEGIN too: writers never wait for readers in WAL, and the lock file orders the writers.

@@ -105,6 +105,9 @@ def _agreement(document: Members, catalogue: Catalogue, departments: Departments
     consumer = next(iter(terms.departments)) if terms.kind == "agreement" else None
     if unknown := terms.attributes - set(found.answerable.attributes if found.answerable else ()):
         raise document.refuse(f"{service} has no attribute {', '.join(sorted(unknown))}")
+    masked = frozenset(content.get("disclosure", {}).get("masked", ()))
+    if unmasked := masked - found.masks:
+        raise document.refuse(f"{service} has no mask for {', '.join(sorted(unmasked))}")
     if unknown := (terms.departments - departments.all.keys()) | (terms.clients - departments.clients.keys()):
         raise document.refuse(f"unknown department or client {', '.join(sorted(unknown))}")
     agreement = Agreement(

@@ -62,6 +62,12 @@ class Service:
     contract: Mapping[str, Any]
     contract_digest: str
 
+    @property
+    def masks(self) -> frozenset[str]:
+        """The attributes that an agreement may disclose masked."""
+        found = self.answerable.binding.attributes if self.answerable else ()
+        return frozenset(item.name for item in found if item.mask)
+
     def source_attribute(self, attribute: str) -> str:
         """The source attribute that accounts are kept for, the same over all services of a provider's source."""
         if self.answerable is None or attribute not in self.answerable.attributes:

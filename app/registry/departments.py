@@ -41,7 +41,7 @@ class Client:
 class Department:
     """A department that provides or asks.
 
-    `restricted`: it keeps its own data stale, so its own questions may be limited (山东 第二十八条).
+    `restricted`: it keeps its own data stale, so its own questions are denied (山东 第二十八条).
     """
 
     name: str

@@ -72,7 +72,7 @@ def running(var: Path, port: int) -> Iterator[Node]:
     """
     _require_free(port)
     settings = environment(var, port)
-    (var / "state").mkdir(parents=True, exist_ok=True)
+    (var / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
     log = var / "node.log"
     with log.open("wb") as output:
         _run_once(("keys", "--init"), settings, log)

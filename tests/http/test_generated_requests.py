@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes up from the OpenAPI document: no 5xx, and nothing that the document does not say."""
+"""Requests that schemathesis makes up from the OpenAPI document: no 5xx, nothing that the document does not say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", DOOR)
 
 @pytest.fixture(scope="module")
 def token(node: RunningNode, consumer: Callable[[str], Consumer]) -> str:
-    """Open the door of the shared node to an auditor's certificate, or a consumer's for questions."""
+    """Open the door to the shared node under a consumer's certificate."""
     caller = consumer(CLIENT)
     DOOR.app, DOOR.certificate = node.app, caller.certificate
     return caller.token()
@@ -47,7 +47,7 @@ def token(node: RunningNode, consumer: Callable[[str], Consumer]) -> str:
 
 @SCHEMA.parametrize()
 @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-def test_operation_keeps_to_its_document(case: schemathesis.Case, token: str) -> None:
+def test_operation_keeps_to_its_document(case: schemathesis.Case[Any], token: str) -> None:
     response = case.call(headers={"Authorization": f"Bearer {token}"})
     case.validate_response(
         response,
