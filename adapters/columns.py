@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Context, Decimal
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -21,6 +22,7 @@ SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 EXACT: Final = Context(prec=80)
 """Amounts of at most 28 digits are added and multiplied in it without rounding."""
 
+_DAYS_KEPT = 16_384
 _CENT = Decimal("0.01")
 _MOST_DECIMALS = 20
 _TOO_LARGE = Decimal(10) ** 18
@@ -51,6 +53,12 @@ def day_of(raw: object) -> date | None:
         raw = str(raw)
     if not isinstance(raw, str):
         raise SourceMisbehaved(f"a column bound as a day holds {type(raw).__name__}")
+    return _written_day(raw)
+
+
+@lru_cache(_DAYS_KEPT)
+def _written_day(raw: str) -> date | None:
+    # A source has few different days, and every row of a subject is read for every question about it.
     text = raw.strip()
     if not text:
         return None

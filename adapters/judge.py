@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from adapters.base import Answer, AttributeAnswer, AttributeBinding, Binding, BindingInvalid, Code, Question
@@ -21,6 +22,9 @@ from adapters.mask import mask
 
 Record: TypeAlias = "Sequence[object]"
 """The values of one row, in the order of `Judge.register_columns` or `Judge.asked_columns`."""
+
+_Keys: TypeAlias = "tuple[str, ...]"
+"""The normalised values of one row, attribute by attribute."""
 
 _SHORTEST_KEY = 32
 
@@ -40,6 +44,11 @@ class _Attribute:
 
     def key(self, record: Record) -> str:
         return self.comparison.source_key({role: record[place] for role, place in self.places})
+
+    def fingerprint(self, keys: Iterable[str]) -> bytes:
+        mac = self.mac.copy()
+        mac.update("".join([f"{len(key)}:{key}" for key in sorted(keys)]).encode("utf-8", "surrogatepass"))
+        return mac.digest()
 
     def masked(self, record: Record) -> str | None:
         text = text_of(record[self.places[0][1]])
@@ -91,9 +100,9 @@ class Judge:
             all(self._confirm[name].agrees(value, record) for name, value in question.confirm.items())
             for record in register
         )
-        records = self._judged(asked)
-        agreement, decisive = self._compare(question.declared, records)
-        fingerprints = self._fingerprints(question, records)
+        judged = self._judged(asked)
+        agreement, decisive = self._compare(question.declared, [record for _, record in judged])
+        fingerprints = self._fingerprints(question, [keys for keys, _ in judged])
         if not confirmed:
             return Answer(Code.NOT_FOUND, {name: AttributeAnswer(Code.NOT_FOUND) for name in _named(question)})
         result = Code.MATCH if all(agreement.values()) else Code.NO_MATCH
@@ -120,15 +129,15 @@ class Judge:
         if any(self._attributes[name].mask is None for name in question.masks):
             raise ValueError("the question asks for a mask that the service does not bind")
 
-    def _judged(self, asked: Sequence[Record]) -> Sequence[Record]:
-        """Return the rows that count, in an order that depends on their values only."""
-        if len(asked) < 2:
-            return asked
-        if self._latest is not None:
+    def _judged(self, asked: Sequence[Record]) -> Sequence[tuple[_Keys, Record]]:
+        """Return the rows that count with their keys, in an order that depends on their values only."""
+        if self._latest is not None and len(asked) > 1:
             place = self._latest
             newest = max(_moment(record[place]) for record in asked)
             asked = [record for record in asked if _moment(record[place]) == newest]
-        return sorted(asked, key=lambda record: [item.key(record) for item in self._attributes.values()])
+        attributes = self._attributes.values()
+        judged = [(tuple([item.key(record) for item in attributes]), record) for record in asked]
+        return sorted(judged, key=itemgetter(0))
 
     def _compare(
         self, declared: Mapping[str, Any], records: Sequence[Record]
@@ -146,16 +155,15 @@ class Judge:
         best = max(range(len(table)), key=lambda row: sum(table[row].values()))
         return table[best], records[best : best + 1]
 
-    def _fingerprints(self, question: Question, records: Sequence[Record]) -> Mapping[str, bytes]:
-        if not records:
+    def _fingerprints(self, question: Question, keys: Sequence[_Keys]) -> Mapping[str, bytes]:
+        if not keys:
             return {}
-        return {name: self._fingerprint(self._attributes[name], records) for name in _named(question)}
-
-    def _fingerprint(self, attribute: _Attribute, records: Sequence[Record]) -> bytes:
-        keys = sorted({attribute.key(record) for record in records})
-        mac = attribute.mac.copy()
-        mac.update("".join(f"{len(key)}:{key}" for key in keys).encode("utf-8", "surrogatepass"))
-        return mac.digest()
+        named = _named(question)
+        return {
+            name: attribute.fingerprint({row[place] for row in keys})
+            for place, (name, attribute) in enumerate(self._attributes.items())
+            if name in named
+        }
 
     def _masks(self, question: Question, decisive: Sequence[Record]) -> Mapping[str, str | None]:
         return {name: self._attributes[name].masked(record) for record in decisive for name in question.masks}

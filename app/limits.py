@@ -14,6 +14,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -60,7 +61,13 @@ class Reservation:
 
 def period(per: str, now: datetime) -> tuple[str, datetime]:
     """The name and end of the calendar period (`day`, `month`, `year`) that `now` lies in, by Asia/Shanghai."""
-    local = now.astimezone(SHANGHAI)
+    # Shanghai's days begin on a full hour of UTC, so the hour decides.
+    return _period(per, int(now.timestamp()) // 3_600)
+
+
+@lru_cache(64)
+def _period(per: str, hour: int) -> tuple[str, datetime]:
+    local = datetime.fromtimestamp(hour * 3_600, SHANGHAI)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     if per == "day":
         return local.strftime("%Y-%m-%d"), midnight + timedelta(days=1)

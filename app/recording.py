@@ -70,7 +70,7 @@ class Recorder:
     sequencer: Sequencer
     signer: ReceiptSigner
     sealer: Sealer
-    index_key: bytes
+    index_key: bytes = field(repr=False)
     origin: str
     issuer: str
 

@@ -144,10 +144,9 @@ class _Reader:
 
     def bind(self, name: str, default: str) -> str:
         value = self.env.get(f"HECHA_{name}") or default
-        host, _, port = value.rpartition(":")
+        found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})", value)
         try:
-            ip_address(host.strip("[]"))
-            valid = 0 <= int(port) <= 65_535
+            valid = found is not None and bool(ip_address(found[1] or found[2])) and int(found[3]) <= 65_535
         except ValueError:
             valid = False
         if not valid:

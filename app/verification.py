@@ -11,7 +11,7 @@ import hmac
 import logging
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,7 +85,7 @@ class Verification:
     recorder: Recorder
     limiter: Limiter
     idempotency: Idempotency
-    account_key: bytes
+    account_key: bytes = field(repr=False)
     source_timeout_s: float
 
     def ask(self, request: Request) -> Reply:

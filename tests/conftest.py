@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
 from tests.nodes import running
 from tests.nodes.consumer import Consumer
 from tests.nodes.questions import Question, claimants
-from tests.nodes.running import Ground, RunningNode
-
-Edits: TypeAlias = "Mapping[str, Callable[[str], str]]"
-OwnNode: TypeAlias = "Callable[..., RunningNode]"
+from tests.nodes.running import Edits, Ground, OwnNode, RunningNode
 
 
 @pytest.fixture(scope="session")

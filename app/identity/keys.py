@@ -11,7 +11,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -27,9 +29,9 @@ class KeyInvalid(Exception):
     """A key file is missing, of the wrong kind, or open to others. The text names the file and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NodeKeys:
-    """Every key of the node.
+    """Every key of the node; none is shown where the object is.
 
     token: signs access tokens · receipt: signs receipts · log: signs checkpoints (Ed25519) · seal: encrypts salts
     and stored replies · index: HMAC of subjects in the search index · account: HMAC of budget accounts and
@@ -59,7 +61,7 @@ def create(folder: Path) -> list[str]:
 
 def load(folder: Path) -> NodeKeys:
     """Read every key. Raises `KeyInvalid` for a file that is missing, of another kind, or readable by others."""
-    log = load_pem_private_key(_read(folder / "log.pem"), None)
+    log = _private_key(folder / "log.pem")
     if not isinstance(log, ed25519.Ed25519PrivateKey):
         raise KeyInvalid(f"{folder / 'log.pem'} must hold an Ed25519 key")
     return NodeKeys(
@@ -98,11 +100,17 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def _private_key(path: Path) -> PrivateKeyTypes:
+    content = _read(path)
     try:
-        key = load_pem_private_key(_read(path), None)
-    except ValueError:
-        raise KeyInvalid(f"{path} holds no PEM key") from None
+        return load_pem_private_key(content, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # TypeError: the key is encrypted, and nobody is there to type its password.
+        raise KeyInvalid(f"{path} must hold a private key in PEM, not encrypted") from None
+
+
+def _signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = _private_key(path)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise KeyInvalid(f"{path} must hold a P-256 key")
     return key

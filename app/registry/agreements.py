@@ -44,12 +44,8 @@ class Agreement:
     budget_bits: int | None
     case: re.Pattern[str] | None
     operator: re.Pattern[str] | None
+    masked: frozenset[str]  # the attributes whose masked value a match discloses
     document: Mapping[str, Any]
-
-    @property
-    def masked(self) -> frozenset[str]:
-        """The attributes whose masked value a match discloses."""
-        return frozenset(self.document.get("disclosure", {}).get("masked", ()))
 
     def case_agreed(self, case: str) -> bool:
         """Whether a case number has the agreed pattern; with none agreed, any text that is not empty."""
@@ -120,6 +116,7 @@ def _agreement(document: Members, catalogue: Catalogue, departments: Departments
         budget_bits=_budget(document.optional("budget")),
         case=_pattern(document, "case"),
         operator=_pattern(document, "operator"),
+        masked=masked,
         document=content,
     )
     document.done()

@@ -61,6 +61,7 @@ class Service:
     example: Mapping[str, Any]
     contract: Mapping[str, Any]
     contract_digest: str
+    source_attributes: Mapping[str, str]
 
     @property
     def masks(self) -> frozenset[str]:
@@ -70,11 +71,7 @@ class Service:
 
     def source_attribute(self, attribute: str) -> str:
         """The source attribute that accounts are kept for, the same over all services of a provider's source."""
-        if self.answerable is None or attribute not in self.answerable.attributes:
-            return f"{self.provider}/{self.name}"
-        binding = next(item for item in self.answerable.binding.attributes if item.name == attribute)
-        columns = "+".join(binding.columns[role] for role in sorted(binding.columns)) or "*"
-        return f"{self.provider}/{self.answerable.binding.relation}.{columns}"
+        return self.source_attributes.get(attribute, f"{self.provider}/{self.name}")
 
 
 class Catalogue:
@@ -130,6 +127,7 @@ def _service(document: Members) -> Service:
         answerable=answerable,
         contract=contract,
         contract_digest=digest(contract),
+        source_attributes=_source_attributes(common["provider"], answerable),
         **common,
     )
 
@@ -209,6 +207,17 @@ def _comparisons(document: Members, bindings: Iterable[AttributeBinding]) -> dic
         return {binding.name: build(binding) for binding in bindings}
     except BindingInvalid as error:
         raise document.refuse(str(error)) from None
+
+
+def _source_attributes(provider: str, answerable: Answerable | None) -> dict[str, str]:
+    if answerable is None:
+        return {}
+    relation = answerable.binding.relation
+    columns = {
+        item.name: "+".join(item.columns[role] for role in sorted(item.columns)) or "*"
+        for item in answerable.binding.attributes
+    }
+    return {name: f"{provider}/{relation}.{text}" for name, text in columns.items()}
 
 
 def _contract(name: str, version: int, answerable: Answerable | None, common: Mapping[str, Any]) -> dict[str, Any]:

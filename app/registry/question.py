@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from adapters import normalise
@@ -91,6 +92,12 @@ class _Part:
     values: Mapping[str, Any]
 
 
+@lru_cache(4_096)
+def _names_someone(label: str) -> bool:
+    # Purposes and operators come again and again, a case with each of its questions.
+    return normalise.find_identifiers(label)
+
+
 def _known(name: str) -> str:
     """A member's name for a pointer; a name that we would not give may hold anything, so it is hidden."""
     return name if re.fullmatch(r"[a-z_]{1,40}", name) else "?"
@@ -98,7 +105,7 @@ def _known(name: str) -> str:
 
 def _purpose(body: Mapping[str, Any], faults: Faults) -> str:
     value = body.get("purpose")
-    if isinstance(value, str) and PURPOSE.fullmatch(value) and not normalise.find_identifiers(value):
+    if isinstance(value, str) and PURPOSE.fullmatch(value) and not _names_someone(value):
         return value
     faults.add("/purpose", "must be lower-case words joined by hyphens, as in the agreement")
     return ""
@@ -109,7 +116,7 @@ def _label(body: Mapping[str, Any], name: str, faults: Faults) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_LABEL or not value.isprintable():
         faults.add(f"/{name}", f"must be a text of 1 to {MAX_LABEL} printable characters")
         return ""
-    if normalise.find_identifiers(value):
+    if _names_someone(value):
         faults.add(f"/{name}", IDENTIFIER_REASON)
     return value
 

@@ -18,6 +18,6 @@ def test_committed_openapi_document_is_current() -> None:
 
 
 def test_imports_point_down(tmp_path: Path) -> None:
-    command = [Path(sys.executable).with_name("lint-imports"), "--cache-dir", tmp_path, "--no-logo"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--cache-dir", str(tmp_path), "--no-logo"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

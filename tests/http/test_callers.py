@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.conftest import OwnNode
 from tests.nodes.consumer import Consumer
 from tests.nodes.problems import problem, recorded
 from tests.nodes.questions import CLIENT, SERVICE, employment
 from tests.nodes.routes import Route, routes
-from tests.nodes.running import RunningNode
+from tests.nodes.running import OwnNode, RunningNode
 
 Consumers = Callable[[str], Consumer]
 

@@ -13,10 +13,9 @@ from werkzeug.test import TestResponse
 from evidence.receipt import verify_receipt
 from examples.demo import cast
 from examples.demo.personas import personas
-from tests.conftest import OwnNode
 from tests.nodes.consumer import Consumer
 from tests.nodes.questions import CLIENT, SERVICE, body, employment, persona
-from tests.nodes.running import RunningNode
+from tests.nodes.running import OwnNode, RunningNode
 
 Consumers = Callable[[str], Consumer]
 

@@ -15,11 +15,10 @@ from evidence.note import NoteVerifier
 from evidence.receipt import verify_receipt
 from evidence.record import parse_record
 from evidence.tiles import decode_entries, entries_path, tile_path, tile_width
-from tests.conftest import OwnNode
 from tests.nodes.consumer import Consumer
 from tests.nodes.problems import problem
 from tests.nodes.questions import CLIENT, SERVICE, Question, employment
-from tests.nodes.running import RunningNode
+from tests.nodes.running import OwnNode, RunningNode
 
 Consumers = Callable[[str], Consumer]
 

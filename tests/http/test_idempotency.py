@@ -11,11 +11,10 @@ from sqlalchemy import select
 
 from adapters.base import SourceUnavailable
 from app.log import tables
-from tests.conftest import OwnNode
 from tests.nodes.consumer import Consumer
 from tests.nodes.problems import pointers, recorded
 from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
-from tests.nodes.running import RunningNode
+from tests.nodes.running import OwnNode, RunningNode
 from tests.nodes.sources import CountingSource
 
 Consumers = Callable[[str], Consumer]

@@ -10,10 +10,9 @@ from typing import Any
 
 from app.accounts import MASK_BITS
 from app.limits import STATE, price
-from tests.conftest import OwnNode
 from tests.nodes.problems import recorded
 from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
-from tests.nodes.running import RunningNode
+from tests.nodes.running import OwnNode, RunningNode
 
 BENEFITS = "agreements/hz-hrss-employment-status-unemployment-benefit.yaml"
 REVIEW = "agreements/hz-hrss-employment-status-benefit-review.yaml"

@@ -16,11 +16,10 @@ import pytest
 from adapters.base import Code, SourceMisbehaved, SourceUnavailable
 from app.valkey import EmbeddedValkey
 from evidence.receipt import verify_receipt
-from tests.conftest import OwnNode
 from tests.nodes.consumer import Consumer
 from tests.nodes.problems import problem, recorded
 from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
-from tests.nodes.running import RunningNode
+from tests.nodes.running import OwnNode, RunningNode
 from tests.nodes.sources import CountingSource
 
 Consumers = Callable[[str], Consumer]

@@ -146,11 +146,25 @@ def test_issued_token_is_recorded_and_found_by_its_department(node: RunningNode,
     assert caller.get(f"/v1/decisions/{row.id}").get_json()["record"] == record
 
 
-def test_refused_token_request_is_not_recorded_as_issued(node: RunningNode, consumer: Consumers) -> None:
-    caller = consumer("hz-secadmin")
-    before = len(node.rows(kind="token", client="hz-secadmin"))
-    caller.form(grant_type="client_credentials", client_id="hz-secadmin", scope="audit")
-    assert len(node.rows(kind="token", client="hz-secadmin")) == before
+REFUSED = {
+    "invalid-scope": {"grant_type": "client_credentials", "client_id": "hz-secadmin", "scope": "audit"},
+    "invalid-client": {"grant_type": "client_credentials", "client_id": "hz-sysadmin"},
+    "unsupported-grant-type": {"grant_type": "password", "client_id": "hz-secadmin"},
+    "invalid-request": {"client_id": "hz-secadmin"},
+}
+
+
+@pytest.mark.parametrize(("state", "fields"), REFUSED.items(), ids=REFUSED.keys())
+def test_refused_token_request_is_recorded_with_its_reason(
+    node: RunningNode, consumer: Consumers, state: str, fields: dict[str, str]
+) -> None:
+    """Under the client of the certificate, whatever client the form names."""
+    before = {row.id for row in node.rows()}
+    assert consumer("hz-secadmin").form(**fields).status_code in {400, 401}
+    (row,) = [row for row in node.rows() if row.id not in before]
+    assert (row.kind, row.client, row.state) == ("token", "hz-secadmin", state)
+    record = node.record(row.id)
+    assert (record["state"], record["commitments"]) == (state, {})
 
 
 def test_token_is_an_at_jwt_bound_to_the_certificate(node: RunningNode, consumer: Consumers) -> None:

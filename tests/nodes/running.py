@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 import redis
@@ -35,6 +35,11 @@ from evidence.record import field_salt
 from examples.demo.build import PROVIDERS, build
 from examples.demo.departments import NODE_DIR
 from tests.nodes.consumer import Consumer
+
+Edits: TypeAlias = "Mapping[str, Callable[[str], str]]"
+"""Files of a node directory, each with the function that rewrites it."""
+OwnNode: TypeAlias = "Callable[..., RunningNode]"
+"""What makes nodes of a test's own: `own_node(edits, **settings)`."""
 
 ISSUER = "https://node.hangzhou.example"
 DATABASES = 16  # a Valkey's own default
@@ -192,7 +197,7 @@ def start(ground: Ground, folder: Path, **settings: str) -> RunningNode:
     return RunningNode(node, app_for(node), folder, ground)
 
 
-def edited(folder: Path, files: Mapping[str, Callable[[str], str]]) -> Path:
+def edited(folder: Path, files: Edits) -> Path:
     """A copy of the example node directory in `folder`, each named file rewritten by its function.
 
     Raises AssertionError where a function changes nothing: the test would not test what it says.

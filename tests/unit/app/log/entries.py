@@ -1,0 +1,21 @@
+"""Log entries for tests of the decision log: a record that says its number, and the index row beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.log import tables
+from app.log.sequencer import Entry
+from app.log.storage import TILE
+from evidence.record import seal
+
+SIZE = TILE + 10  # entries of the long log: a full tile and a bit
+
+
+def entry(number: int, **members: Any) -> Entry:
+    """An entry about decision `number`; `members` are the entry's own."""
+    identifier = f"decision-{number:08d}"
+    record = {"kind": "question", "id": identifier, "at": "2026-11-22T06:00:00Z", "state": "malformed"}
+    row: dict[str, Any] = {column.name: None for column in tables.decision.columns if column.name != "idx"}
+    row |= {"id": identifier, "at": number, "kind": "question", "consumer": "c", "client": "c", "state": "malformed"}
+    return Entry(body=seal(record, {}, bytes(32)).body, index_row=row, **members)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import insert, select
+
+from app.limits import MILLIBITS, SHANGHAI, STATE, Account, Limiter, keyed, period, price
+from app.log import tables
+from app.log.storage import Store
+from app.refusals import Refusal
+from tests.nodes.running import Ground
+
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+END = datetime(2026, 12, 1, tzinfo=SHANGHAI)
+QUOTA = Account("quota/hz-hrss/terms/2026-11", 1, 3, resets_at=END)
+BUDGET = Account("budget/AAAA", 1_585, 4_000, question="q1")
+
+
+@pytest.fixture
+def url(ground: Ground) -> str:
+    return ground.redis_url()
+
+
+@pytest.fixture
+def limiter(url: str, store: Store) -> Limiter:
+    return Limiter(url, store)
+
+
+@pytest.fixture
+def names() -> Iterator[str]:
+    """Ids of decisions, each new."""
+    return (f"decision-{number}" for number in count())
+
+
+def reserve(limiter: Limiter, identifier: str, *accounts: Account) -> tuple[dict[str, Any], ...]:
+    return tuple(dict(charge) for charge in limiter.reserve(identifier, accounts, -1, NOW).charges)
+
+
+def stopped(limiter: Limiter, identifier: str, *accounts: Account) -> Refusal:
+    with pytest.raises(Refusal) as refused:
+        limiter.reserve(identifier, accounts, -1, NOW)
+    return refused.value
+
+
+def test_question_that_draws_on_nothing_is_reserved_with_nothing(limiter: Limiter) -> None:
+    reservation = limiter.reserve("none", [], -1, NOW)
+    assert (reservation.charges, reservation.accounts) == ((), ())
+
+
+def test_limit_of_zero_lets_nothing_through(limiter: Limiter, names: Iterator[str]) -> None:
+    assert stopped(limiter, next(names), replace(QUOTA, limit=0)).slug == "quota-exceeded"
+    assert stopped(limiter, next(names), replace(BUDGET, limit=0)).slug == "budget-exhausted"
+
+
+def test_charges_are_what_was_drawn(limiter: Limiter) -> None:
+    assert reserve(limiter, "one", QUOTA, BUDGET) == (
+        {"account": QUOTA.name, "amount": 1, "question": None},
+        {"account": BUDGET.name, "amount": 1_585, "question": "q1"},
+    )
+
+
+def test_last_unit_is_granted_and_the_next_is_not(limiter: Limiter, names: Iterator[str]) -> None:
+    for _ in range(3):
+        assert reserve(limiter, next(names), QUOTA)
+    refusal = stopped(limiter, next(names), QUOTA)
+    assert refusal.slug == "quota-exceeded"
+    assert refusal.headers == {"Retry-After": str(int((END - NOW).total_seconds()))}
+
+
+def test_budget_may_be_used_up_to_the_last_bit(limiter: Limiter, names: Iterator[str]) -> None:
+    half = replace(BUDGET, amount=2_000)
+    assert reserve(limiter, next(names), half)
+    assert reserve(limiter, next(names), replace(half, question="q2"))
+    assert stopped(limiter, next(names), replace(half, amount=1, question="q3")).slug == "budget-exhausted"
+
+
+def test_all_accounts_are_drawn_on_or_none(limiter: Limiter, names: Iterator[str]) -> None:
+    """A question that one account stops leaves no trace on the others."""
+    for _ in range(5):
+        assert stopped(limiter, next(names), QUOTA, replace(BUDGET, limit=0)).slug == "budget-exhausted"
+    for _ in range(3):
+        assert reserve(limiter, next(names), QUOTA)
+
+
+def test_question_is_paid_for_once(limiter: Limiter, names: Iterator[str]) -> None:
+    assert reserve(limiter, next(names), BUDGET)
+    assert reserve(limiter, next(names), BUDGET) == ()
+    assert reserve(limiter, next(names), replace(BUDGET, limit=0)) == (), "free under a tighter limit, too"
+
+
+def test_tightest_limit_wins(limiter: Limiter, names: Iterator[str]) -> None:
+    assert reserve(limiter, next(names), BUDGET)
+    other = replace(BUDGET, question="q2")
+    assert stopped(limiter, next(names), replace(other, limit=3_000)).slug == "budget-exhausted"
+    assert reserve(limiter, next(names), replace(other, limit=4_000))
+
+
+def test_reserving_again_under_the_same_id_changes_nothing(limiter: Limiter, names: Iterator[str]) -> None:
+    first = reserve(limiter, "same", QUOTA, BUDGET)
+    for _ in range(5):
+        assert reserve(limiter, "same", QUOTA, BUDGET) == first
+    assert reserve(limiter, next(names), QUOTA)
+    assert reserve(limiter, next(names), QUOTA)
+    assert stopped(limiter, next(names), QUOTA).slug == "quota-exceeded"
+
+
+def test_refund_gives_everything_back_once(limiter: Limiter, names: Iterator[str]) -> None:
+    single, three = replace(QUOTA, limit=1), replace(BUDGET, limit=1_585)
+    reservation = limiter.reserve("refunded", [single, three], -1, NOW)
+    for _ in range(3):
+        limiter.refund(reservation)
+    charges = reserve(limiter, next(names), single, three)
+    assert [charge["amount"] for charge in charges] == [1, 1_585]
+    assert stopped(limiter, next(names), single).slug == "quota-exceeded"
+
+
+def test_quotas_counter_is_forgotten_a_day_after_its_period_but_no_budget(limiter: Limiter, url: str) -> None:
+    limiter.reserve("one", [QUOTA, BUDGET], -1, NOW)
+    with closing(redis.Redis.from_url(url)) as client:
+        assert client.ttl(f"hecha:account:{QUOTA.name}") == pytest.approx((END - NOW).total_seconds() + 86_400, abs=5)
+        assert client.ttl(f"hecha:account:{BUDGET.name}") == -1
+
+
+def test_of_many_at_once_exactly_the_limit_passes(limiter: Limiter) -> None:
+    account = replace(QUOTA, limit=40)
+
+    def attempt(number: int) -> int:
+        try:
+            return len(limiter.reserve(f"id-{number}", [account], -1, NOW).charges)
+        except Refusal:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(100))) == 40
+
+
+def charge(store: Store, index: int, account: str, amount: int, *, question: str | None = None) -> None:
+    """Write one charge as the sequencer does."""
+    with store.writing() as connection:
+        row = {"idx": index, "account": account, "amount": amount, "question": question}
+        connection.execute(insert(tables.charge), [row])
+
+
+def test_rebuilt_accounts_are_the_sums_of_their_charges(limiter: Limiter, store: Store, names: Iterator[str]) -> None:
+    for index in range(2):
+        charge(store, index, QUOTA.name, 1)
+    charge(store, 3, BUDGET.name, 1_585, question="q1")
+    limiter.rebuild(at_start=True)
+    assert reserve(limiter, next(names), BUDGET) == ()
+    assert stopped(limiter, next(names), replace(BUDGET, limit=2_000, question="q2")).slug == "budget-exhausted"
+    assert reserve(limiter, next(names), QUOTA)
+    assert stopped(limiter, next(names), QUOTA).slug == "quota-exceeded"
+
+
+def test_rebuild_at_start_raises_the_generation_of_the_log(limiter: Limiter, store: Store, url: str) -> None:
+    def generations() -> tuple[int, int]:
+        with store.reading() as connection, closing(redis.Redis.from_url(url)) as client:
+            known = connection.execute(select(tables.log_head.c.generation)).scalar_one()
+            return known, int(client.hget(STATE, "generation") or 0)
+
+    limiter.rebuild(at_start=True)
+    first = generations()
+    limiter.rebuild(at_start=True)
+    assert generations() == (first[0] + 1, first[1] + 1)
+    assert first[0] == first[1]
+
+
+def test_rebuild_leaves_what_another_process_rebuilt(limiter: Limiter, store: Store, url: str) -> None:
+    limiter.rebuild(at_start=True)
+    generation = limiter.reserve("a", [], -1, NOW).generation
+    Limiter(url, store).rebuild()
+    assert limiter.reserve("b", [], -1, NOW).generation == generation
+
+
+def test_distrusted_accounts_are_rebuilt_before_the_next_question(limiter: Limiter, names: Iterator[str]) -> None:
+    """What was reserved and never recorded is gone after it."""
+    single = replace(QUOTA, limit=1)
+    before = limiter.reserve(next(names), [single], -1, NOW).generation
+    limiter.distrust()
+    assert limiter.reserve(next(names), [single], -1, NOW).generation == before + 1
+
+
+@pytest.mark.parametrize("url", ["unix:///nowhere/valkey.sock", "redis://127.0.0.1:1/0"])
+def test_redis_that_cannot_be_reached_stops_everything(store: Store, url: str) -> None:
+    """T16: zero pass, never unlimited."""
+    limiter = Limiter(url, store)
+    for _ in range(2):
+        refusal = stopped(limiter, "one", QUOTA)
+        assert (refusal.slug, refusal.headers) == ("limiter-unavailable", {"Retry-After": "1"})
+    with pytest.raises(Refusal, match="try again shortly"):
+        limiter.rebuild()
+    limiter.distrust()
+
+
+def test_connection_that_breaks_is_made_anew(limiter: Limiter, url: str, names: Iterator[str]) -> None:
+    assert reserve(limiter, next(names), QUOTA)
+    with closing(redis.Redis.from_url(url)) as client:
+        for connected in client.client_list():
+            if connected["id"] != str(client.client_id()):
+                client.client_kill_filter(_id=connected["id"])
+        client.script_flush()
+    assert stopped(limiter, next(names), QUOTA).slug == "limiter-unavailable"
+    assert reserve(limiter, next(names), QUOTA)
+
+
+def test_process_that_knows_of_later_commits_distrusts_an_older_redis(store: Store, url: str) -> None:
+    limiter = Limiter(url, store)
+    limiter.reserve("a", [], 7, NOW)
+    limiter.reserve("b", [], 7, NOW)
+    with closing(redis.Redis.from_url(url)) as client:
+        client.hset(STATE, "applied", 5)
+    other = Limiter(url, store)
+    assert other.reserve("c", [], -1, NOW)
+    refusal = stopped(limiter, "d")
+    assert refusal.slug == "limiter-unavailable"
+
+
+LOCAL = [
+    ("day", "2026-11-22T15:59:59Z", "2026-11-22", "2026-11-23T00:00:00+08:00"),
+    ("day", "2026-11-22T16:00:00Z", "2026-11-23", "2026-11-24T00:00:00+08:00"),
+    ("month", "2026-11-30T15:59:59Z", "2026-11", "2026-12-01T00:00:00+08:00"),
+    ("month", "2026-11-30T16:00:00Z", "2026-12", "2027-01-01T00:00:00+08:00"),
+    ("month", "2028-02-29T12:00:00Z", "2028-02", "2028-03-01T00:00:00+08:00"),
+    ("month", "2026-01-30T18:00:00Z", "2026-01", "2026-02-01T00:00:00+08:00"),
+    ("year", "2026-12-31T15:59:59Z", "2026", "2027-01-01T00:00:00+08:00"),
+    ("year", "2026-12-31T16:00:00Z", "2027", "2028-01-01T00:00:00+08:00"),
+]
+
+
+@pytest.mark.parametrize(("per", "at", "name", "end"), LOCAL)
+def test_periods_are_those_of_the_calendar_in_shanghai(per: str, at: str, name: str, end: str) -> None:
+    assert period(per, datetime.fromisoformat(at)) == (name, datetime.fromisoformat(end))
+
+
+@given(st.sampled_from(["day", "month", "year"]), st.integers(946_684_800, 4_102_444_800))
+def test_a_period_ends_in_the_future_and_the_next_has_another_name(per: str, epoch_s: int) -> None:
+    now = datetime.fromtimestamp(epoch_s, UTC)
+    name, end = period(per, now)
+    assert end > now
+    assert period(per, end)[0] != name
+    assert period(per, end - timedelta(seconds=1))[0] == name
+
+
+@given(st.integers(1, 10**6))
+def test_price_is_at_least_the_information_and_less_than_a_thousandth_more(answers: int) -> None:
+    exact = math.log2(answers) * MILLIBITS
+    assert exact <= price(answers) < exact + 1
+
+
+def test_only_holders_of_the_key_can_name_an_account() -> None:
+    name = keyed(b"k" * 32, "hz-hrss", "339881197803120013", "hz-tax/wages.start")
+    assert name == keyed(b"k" * 32, "hz-hrss", "339881197803120013", "hz-tax/wages.start")
+    assert len(name) == 22
+    assert name != keyed(b"x" * 32, "hz-hrss", "339881197803120013", "hz-tax/wages.start")
+    assert keyed(b"k", "ab", "c") != keyed(b"k", "a", "bc")
