@@ -32,9 +32,10 @@ serve: $(VENV)/runtime ## the same node, left running on https://127.0.0.1:$(POR
 test: $(VENV)/dev ## all tests, with a real Valkey and a real PostgreSQL
 	$(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
-check: $(VENV)/dev lint ## lint, types, import rules
+check: $(VENV)/dev lint ## lint, types, import rules, and the tests about the project itself
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --cache-dir .import_linter_cache
+	$(PY) -m pytest tests/house -n auto
 
 lint: $(VENV)/dev ## ruff and codespell
 	$(VENV)/bin/ruff format --check .

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
 import selectors
 import socket
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 from bench import processes
 
@@ -50,7 +51,8 @@ class Plan:
 class Outcome:
     """What came of it: completions per second of the window, latency in ms, server processor time in ms a request.
 
-    `spread` counts the connections that each worker of the server held, most first.
+    `others` is how much of the machine's processor time went to neither server nor load; `spread` counts the
+    connections that each worker of the server held, most first.
     """
 
     sent: int
@@ -61,6 +63,7 @@ class Outcome:
     p50_ms: float
     p99_ms: float
     cpu_ms: float | None
+    others: float | None
     spread: list[int]
 
 
@@ -165,23 +168,67 @@ def _status_if_whole(received: bytes) -> bytes | None:
 def run(plan: Plan, bodies: Sequence[bytes]) -> Outcome:
     """Run the plan in this process. Raises `LoadFailed` or `OSError` where it cannot be run at all."""
     head = _head(plan)
-    requests = [head + b"%d\r\n\r\n" % len(body) + body for body in bodies]
+    requests = iter([head + b"%d\r\n\r\n" % len(body) + body for body in bodies])
     context = _context(plan)
-    opened = [_Connection(_connect(context, plan.port)) for _ in range(plan.connections)]
+    opened = [_Connection(_connect(context, plan.port, next(requests))) for _ in range(plan.connections)]
     # The collector would stop this thread now and then, and there is nothing for it to find.
     gc.collect()
     gc.disable()
     pids = processes.descendants(plan.pid)
     spread = processes.connections(pids, plan.port)
-    before = processes.cpu_seconds(pids)
-    state = _Run(iter(requests))
-    started = perf_counter()
-    _drive(state, opened, started + plan.seconds)
-    after = processes.cpu_seconds(pids)
+    state = _Run(requests, sent=len(opened))
+    before = _Usage.now(pids)
+    _drive(state, opened, before.clock_s + plan.seconds)
+    used = _Usage.now(pids).since(before)
     for connection in opened:
         connection.sock.close()
-    cpu_s = after - before if after is not None and before is not None else None
-    return _outcome(state, min(state.last, state.deadline) - started, cpu_s, spread)
+    ordered = sorted(state.latencies) or [0.0]
+    answered = len(state.latencies)
+    window_s = min(state.last, state.deadline) - before.clock_s
+    return Outcome(
+        sent=state.sent,
+        completed=answered,
+        failures=state.failures,
+        first_failure=state.first_failure,
+        per_second=state.in_window / window_s if answered else 0.0,
+        p50_ms=ordered[len(ordered) // 2] * 1_000,
+        p99_ms=ordered[len(ordered) * 99 // 100] * 1_000,
+        cpu_ms=used.server_s / answered * 1_000 if used.known and answered else None,
+        others=used.others if used.known else None,
+        spread=spread,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Readings in seconds: the clock, and processor time of the server, of this process and of the machine."""
+
+    clock_s: float
+    server_s: float
+    own_s: float
+    machine_s: float
+    known: bool
+
+    @classmethod
+    def now(cls, pids: list[int]) -> _Usage:
+        server_s, machine_s = processes.cpu_seconds(pids), processes.busy_seconds()
+        known = server_s is not None and machine_s is not None
+        return cls(perf_counter(), server_s or 0.0, process_time(), machine_s or 0.0, known)
+
+    def since(self, before: _Usage) -> _Usage:
+        return _Usage(
+            self.clock_s - before.clock_s,
+            self.server_s - before.server_s,
+            self.own_s - before.own_s,
+            self.machine_s - before.machine_s,
+            self.known,
+        )
+
+    @property
+    def others(self) -> float:
+        """The share of the machine's processors that neither server nor load used, of a difference of readings."""
+        rest_s = self.machine_s - self.server_s - self.own_s
+        return max(0.0, rest_s / (self.clock_s * (os.cpu_count() or 1)))
 
 
 def _drive(state: _Run, opened: Sequence[_Connection], deadline: float) -> None:
@@ -200,22 +247,6 @@ def _drive(state: _Run, opened: Sequence[_Connection], deadline: float) -> None:
                 raise LoadFailed(f"{state.in_flight} requests were still unanswered {DRAIN_S:.0f} s after the end")
 
 
-def _outcome(state: _Run, window_s: float, cpu_s: float | None, spread: list[int]) -> Outcome:
-    ordered = sorted(state.latencies) or [0.0]
-    answered = len(state.latencies)
-    return Outcome(
-        sent=state.sent,
-        completed=answered,
-        failures=state.failures,
-        first_failure=state.first_failure,
-        per_second=state.in_window / window_s if answered else 0.0,
-        p50_ms=ordered[len(ordered) // 2] * 1_000,
-        p99_ms=ordered[len(ordered) * 99 // 100] * 1_000,
-        cpu_ms=cpu_s / answered * 1_000 if cpu_s is not None and answered else None,
-        spread=spread,
-    )
-
-
 def _head(plan: Plan) -> bytes:
     return (
         f"POST {plan.path} HTTP/1.1\r\nHost: {HOST}:{plan.port}\r\nAuthorization: {plan.authorization}\r\n"
@@ -230,10 +261,21 @@ def _context(plan: Plan) -> ssl.SSLContext:
     return context
 
 
-def _connect(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
+def _connect(context: ssl.SSLContext, port: int, request: bytes) -> ssl.SSLSocket:
+    """Open a connection and ask a first question, not measured: gunicorn keeps a thread for one that says nothing."""
     plain = socket.create_connection((HOST, port), timeout=10)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(plain, server_hostname=HOST)
+    sock = context.wrap_socket(plain, server_hostname=HOST)
+    sock.sendall(request)
+    received = b""
+    while (status := _status_if_whole(received)) is None:
+        data = sock.recv(65_536)
+        if not data:
+            raise LoadFailed("the server closed a new connection")
+        received += data
+    if status != b"200":
+        raise LoadFailed(f"the first answer was {received[:1_000].decode('utf-8', 'replace')}")
+    return sock
 
 
 def main() -> None:

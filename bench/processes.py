@@ -29,6 +29,16 @@ def cpu_seconds(pids: list[int]) -> float | None:
     return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
+def busy_seconds() -> float | None:
+    """Return the processor time that the whole machine has spent busy since it started; None if unknown."""
+    try:
+        fields = (_PROC / "stat").read_text("ascii").split(maxsplit=9)[1:9]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, interrupts, soft_interrupts, steal = map(int, fields)
+    return (user + nice + system + interrupts + soft_interrupts + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def connections(pids: list[int], port: int) -> list[int]:
     """Return how many established connections to `port` each process holds, most first, leaving out zeros."""
     try:

@@ -81,7 +81,7 @@ class Runner:
 
 HEADING = (
     f"{'echo/s':>8} {'verif/s':>8} {'ratio':>6} {'by CPU':>6}  {'echo p50':>8} {'p99 ms':>7} "
-    f"{'CPU ms':>7}  {'verif p50':>9} {'p99 ms':>7} {'CPU ms':>7}  connections by worker"
+    f"{'CPU ms':>7}  {'verif p50':>9} {'p99 ms':>7} {'CPU ms':>7}  {'others':>6}  connections by worker"
 )
 
 
@@ -93,7 +93,7 @@ def line(measured: Round) -> str:
         f" {measured.ratio:6.3f} {_number(measured.cpu_ratio):>6}"
         f"  {echo.p50_ms:8.1f} {echo.p99_ms:7.1f} {_number(echo.cpu_ms):>7}"
         f"  {verification.p50_ms:9.1f} {verification.p99_ms:7.1f} {_number(verification.cpu_ms):>7}"
-        f"  {_spread(echo)} / {_spread(verification)}"
+        f"  {_others(measured):>6}  {_spread(echo)} / {_spread(verification)}"
     )
 
 
@@ -108,6 +108,11 @@ def verdict(measured: Sequence[Round]) -> str:
 
 def _number(value: float | None) -> str:
     return "?" if value is None else f"{value:.3f}"
+
+
+def _others(measured: Round) -> str:
+    shares = [one.others for one in (measured.echo, measured.verification) if one.others is not None]
+    return f"{max(shares):.0%}" if shares else "?"
 
 
 def _spread(outcome: Outcome) -> str:

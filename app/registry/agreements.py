@@ -17,7 +17,7 @@ from app.registry.catalogue import Catalogue, digest
 from app.registry.departments import Client, Departments
 from app.registry.files import Members, NodeFileInvalid
 from policies.facts import Hours, Terms
-from policies.obligations import Obligation, obligations_of
+from policies.obligations import Disclose, Obligation, obligations_of
 
 STATES = ("approved", "active", "suspended", "expired", "revoked", "superseded")
 PERIODS = ("day", "month", "year")
@@ -101,7 +101,8 @@ def _agreement(document: Members, catalogue: Catalogue, departments: Departments
     consumer = next(iter(terms.departments)) if terms.kind == "agreement" else None
     if unknown := terms.attributes - set(found.answerable.attributes if found.answerable else ()):
         raise document.refuse(f"{service} has no attribute {', '.join(sorted(unknown))}")
-    masked = frozenset(content.get("disclosure", {}).get("masked", ()))
+    obligations = _obligations(document)
+    masked = frozenset(name for item in obligations if isinstance(item, Disclose) for name in item.masked)
     if unmasked := masked - found.masks:
         raise document.refuse(f"{service} has no mask for {', '.join(sorted(unmasked))}")
     if unknown := (terms.departments - departments.all.keys()) | (terms.clients - departments.clients.keys()):
@@ -111,7 +112,7 @@ def _agreement(document: Members, catalogue: Catalogue, departments: Departments
         service=service,
         provider=provider,
         consumer=consumer,
-        obligations=_obligations(document),
+        obligations=obligations,
         quota=_quota(document.optional("quota")),
         budget_bits=_budget(document.optional("budget")),
         case=_pattern(document, "case"),

@@ -57,6 +57,8 @@ def read(path: Path) -> Members:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise NodeFileInvalid(f"{path}:{line}: {error.problem}") from None
+    except yaml.YAMLError:
+        raise NodeFileInvalid(f"{path}: holds characters that YAML does not allow") from None
     if not isinstance(document, dict):
         raise NodeFileInvalid(f"{path}: a map of members is needed at the top level")
     return Members(str(path), document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -205,6 +206,17 @@ def test_generation_the_log_never_had_is_not_trusted(own_node: OwnNode, claimant
     assert answer.status_code == 200
     assert [name.partition("/")[0] for name in sorted(node.charges(answer.get_json()["id"]))].count("quota") == 1
     recorded(node, caller.ask(SERVICE, next(claimant)), "quota-exceeded")
+
+
+def test_reservation_that_never_holds_ends_in_a_refusal(own_node: OwnNode) -> None:
+    """Whoever raises the generation all the time stops the answers, but nobody hangs."""
+    node = own_node()
+    with closing(sqlite3.connect(node.folder / "node.db", isolation_level=None)) as connection:
+        connection.execute(
+            "CREATE TRIGGER ahead AFTER UPDATE OF generation ON log_head BEGIN "
+            "UPDATE log_head SET generation = generation + 1 WHERE id = 1; END"
+        )
+    recorded(node, node.consumer(CLIENT).ask(SERVICE, employment()), "limiter-unavailable")
 
 
 def dump(node: RunningNode) -> dict[bytes, Any]:

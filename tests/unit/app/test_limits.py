@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from app.limits import MILLIBITS, SHANGHAI, STATE, Account, Limiter, keyed, period, price
+from app.limits import MILLIBITS, SHANGHAI, STATE, Account, Limiter, Reservation, keyed, period, price
 from app.log import tables
 from app.log.storage import Store
 from app.refusals import Refusal
@@ -201,6 +201,7 @@ def test_redis_that_cannot_be_reached_stops_everything(store: Store, url: str) -
     with pytest.raises(Refusal, match="try again shortly"):
         limiter.rebuild()
     limiter.distrust()
+    limiter.refund(Reservation("one", (), (), 1))
 
 
 def test_connection_that_breaks_is_made_anew(limiter: Limiter, url: str, names: Iterator[str]) -> None:

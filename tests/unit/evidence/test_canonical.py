@@ -81,7 +81,8 @@ def test_keys_sort_by_utf16_units_and_not_by_code_points() -> None:
         orjson.Fragment(b"1"),
         object(),
     ],
-    ids=repr,
+    # An object's own text names its address, and every worker must give a case the same name.
+    ids=lambda value: ascii(value) if isinstance(value, (float, int, bytes, str)) else type(value).__name__,
 )
 def test_value_without_one_spelling_everywhere_is_refused(value: Any) -> None:
     with pytest.raises(NotCanonical):

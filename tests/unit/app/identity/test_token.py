@@ -146,6 +146,7 @@ MATRIX: dict[str, Callable[[], str]] = {
     "two parts": lambda: signed().rpartition(".")[0],
     "four parts": lambda: signed() + ".AA",
     "five parts, as a JWE": lambda: "A.B.C.D.E",
+    "parts of one character": lambda: "A.B.C",
     "blank before": lambda: " " + signed(),
     "line feed behind": lambda: signed() + "\n",
     "padding behind": lambda: signed() + "==",

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from app.factory import create_app
+from app.log.migration import upgrade
+from app.log.storage import Store
+from app.server import Server, serve, tls_context
+from app.settings import SettingInvalid, Settings
+from tests.nodes.running import Ground, environment
+
+
+@pytest.fixture
+def env(ground: Ground, tmp_path: Path) -> dict[str, str]:
+    """The settings of a node with its certificates."""
+    pki = ground.folder / "pki"
+    files = {"TLS_CERTIFICATE": "server.pem", "TLS_KEY": "server.key", "TLS_CLIENT_CA": "ca.pem"}
+    return environment(ground, tmp_path, **{name: str(pki / file) for name, file in files.items()})
+
+
+def test_nothing_is_served_without_tls(ground: Ground, tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match="HECHA_TLS_CERTIFICATE is missing"):
+        serve(Settings.from_env(environment(ground, tmp_path / "state")))
+    assert not (tmp_path / "state").exists()
+
+
+def test_tls_is_1_3_and_asks_for_a_certificate_without_demanding_one(env: dict[str, str]) -> None:
+    context = tls_context(Settings.from_env(env))
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert context.verify_mode is ssl.CERT_OPTIONAL
+    assert (
+        tls_context(Settings.from_env(env | {"HECHA_TLS_MINIMUM": "1.2"})).minimum_version is ssl.TLSVersion.TLSv1_2
+    )
+
+
+def test_gunicorn_is_told_by_our_settings(env: dict[str, str]) -> None:
+    server = Server(
+        Settings.from_env(env | {"HECHA_WORKERS": "3", "HECHA_THREADS": "5", "HECHA_BIND": "127.0.0.1:9"})
+    )
+    config = server.cfg
+    assert (config.bind, config.workers, config.threads) == (["127.0.0.1:9"], 3, 5)
+    assert config.worker_class_str == "gthread"
+    assert config.cert_reqs == ssl.CERT_OPTIONAL
+
+
+def test_no_header_of_a_proxy_is_believed(env: dict[str, str]) -> None:
+    """T7: gunicorn believes X-Forwarded-Proto and its like from loopback unless it is told not to."""
+    config = Server(Settings.from_env(env)).cfg
+    assert config.forwarder_headers == []
+    assert list(config.forwarded_allow_ips) == []
+    assert config.header_map == "drop"
+
+
+def test_one_context_serves_every_connection_of_a_process(env: dict[str, str]) -> None:
+    config = Server(Settings.from_env(env)).cfg
+    first = config.ssl_context(config, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    assert config.ssl_context(config, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)) is first
+    assert first.minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+def test_application_is_made_from_the_environment(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    store = Store(env["HECHA_DATABASE_URL"], tmp_path / "writer.lock")
+    upgrade(store)
+    store.close()
+    app = create_app(Settings.from_env(env))
+    assert app.test_client().get("/livez").text == "ok\n"
+    app.extensions["hecha"].close()
