@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flask import Flask, Response
-from werkzeug.exceptions import HTTPException
 
 from app import services
 from app.api import catalogue, decisions, documents, log, problems, security, tokens, verifications
+from app.log.storage import StoreUnavailable
 from app.refusals import Refusal
 from app.registry.node_directory import NodeDirectory
 from app.services import Node
@@ -33,7 +33,7 @@ def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
     app.before_request(security.certify)
     app.register_error_handler(Refusal, problems.from_refusal)
     api = documents.open_api(app)
-    app.register_error_handler(HTTPException, problems.from_http)
+    app.register_error_handler(StoreUnavailable, problems.from_store)
     app.register_error_handler(Exception, problems.from_unknown)
     for module in (tokens, catalogue, decisions, log):
         api.register_blueprint(module.blueprint)

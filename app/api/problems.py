@@ -6,6 +6,7 @@ An exception we do not know says nothing outward.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,10 @@ import orjson
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
+from app.log.storage import StoreUnavailable
 from app.refusals import Refusal, unexpected
+
+logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -49,6 +53,7 @@ PROBLEMS = {
     "source-stale": Problem(503, "The source is out of date"),
     "obligation-not-met": Problem(503, "An obligation cannot be met"),
     "record-not-written": Problem(503, "The decision log cannot be written"),
+    "log-unavailable": Problem(503, "The decision log cannot be read"),
     "limiter-unavailable": Problem(503, "Quota and budget cannot be checked"),
 }
 
@@ -101,6 +106,16 @@ def from_http(error: HTTPException) -> Response:
         # SPEC: RFC 9110 §15.5.6: a 405 must list what is allowed.
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
     return response
+
+
+def from_store(error: StoreUnavailable) -> Response:
+    """The node database cannot be read: which kind of fault goes to the log, nothing more."""
+    logger.error("the decision log cannot be read: %s", error)
+    return respond(
+        Refusal(
+            "log-unavailable", "The decision log cannot be read: try again shortly.", headers={"Retry-After": "5"}
+        )
+    )
 
 
 def from_unknown(error: Exception) -> Response:

@@ -65,12 +65,9 @@ class Idempotency:
 
     def _claim(self, claim: Claim, now: int) -> Stored | None:
         table = tables.idempotency
-        mine = _mine(claim)
         with self._store.writing() as connection:
-            row = connection.execute(select(table).where(mine)).first()
-            if row is not None and _expired(row, now):
-                connection.execute(delete(table).where(mine))
-                row = None
+            connection.execute(delete(table).where(_expired(now)))
+            row = connection.execute(select(table).where(_mine(claim))).first()
             if row is None:
                 connection.execute(
                     insert(table).values(
@@ -100,7 +97,12 @@ class Idempotency:
     def completed(self, claim: Claim, body: bytes) -> Mapping[str, Any]:
         """The parameters with which the sequencer stores the reply in the record's transaction."""
         sealed = self._sealer.seal(body, claim.decision_id)
-        return {"of_client": claim.client, "of_key": claim.key, "new_sealed_reply": sealed}
+        return {
+            "of_client": claim.client,
+            "of_key": claim.key,
+            "of_decision": claim.decision_id,
+            "new_sealed_reply": sealed,
+        }
 
     def release(self, claim: Claim) -> None:
         """Give a claim back whose request ended without an answer, so that the caller may try again."""
@@ -119,6 +121,12 @@ def _mine(claim: Claim) -> ColumnElement[bool]:
     return (table.c.client == claim.client) & (table.c.key == claim.key)
 
 
-def _expired(row: Any, now: int) -> bool:
-    lifetime = ABANDONED if row.sealed_reply is None else LIFETIME
-    return int(row.claimed_at) < now - lifetime.total_seconds() * 1_000
+def _expired(now: int) -> ColumnElement[bool]:
+    """Rows whose time is over: stored replies after a day, claims of dead processes after minutes."""
+    table = tables.idempotency
+    abandoned = table.c.sealed_reply.is_(None) & (table.c.claimed_at < now - _milliseconds(ABANDONED))
+    return (table.c.claimed_at < now - _milliseconds(LIFETIME)) | abandoned
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1_000)

@@ -171,6 +171,8 @@ _COMPLETE = (
     .where(
         tables.idempotency.c.client == bindparam("of_client"),
         tables.idempotency.c.key == bindparam("of_key"),
+        # A claim that lapsed and was taken by another request is that request's to complete.
+        tables.idempotency.c.decision_id == bindparam("of_decision"),
     )
     .values(sealed_reply=bindparam("new_sealed_reply"))
 )

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -87,3 +87,4 @@ idempotency = Table(
     Column("claimed_at", BigInteger, nullable=False),  # milliseconds since 1970, UTC
     Column("sealed_reply", LargeBinary),  # None while the first request runs
 )
+Index("idempotency_claimed_at", idempotency.c.claimed_at)

@@ -207,3 +207,18 @@ def test_checkpoint_only_grows(consumer: Consumers, verifier: NoteVerifier) -> N
         sizes.append(open_checkpoint(caller.get("/log/checkpoint").text, [verifier]).size)
         caller.ask(SERVICE, b"{")
     assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize(
+    "path", ["/log/checkpoint", "/log/tile/0/000.p/1", "/v1/decisions/x", "/v1/decisions/x/proof"]
+)
+def test_log_that_cannot_be_read_says_so_and_nothing_else(own_node: OwnNode, path: str) -> None:
+    node = own_node()
+    auditor = node.consumer("hz-audit")
+    auditor.token()
+    with node.node.store.writing() as connection:
+        for table in ("log_head", "decision"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+    response = auditor.get(path)
+    problem(response, "log-unavailable")
+    assert response.headers["Retry-After"] == "5"

@@ -71,3 +71,4 @@ def upgrade() -> None:
         sa.Column("claimed_at", sa.BigInteger, nullable=False),
         sa.Column("sealed_reply", sa.LargeBinary),
     )
+    op.create_index("idempotency_claimed_at", "idempotency", ["claimed_at"])

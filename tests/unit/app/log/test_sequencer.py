@@ -146,11 +146,21 @@ def test_stored_reply_is_made_once_the_index_is_known(store: Store, sequencer: S
     sequencer.append(entry(0))
 
     def completed(index: int) -> dict[str, Any]:
-        return {"of_client": "c", "of_key": "k", "new_sealed_reply": b"at %d" % index}
+        return {"of_client": "c", "of_key": "k", "of_decision": "x", "new_sealed_reply": b"at %d" % index}
 
     sequencer.append(entry(1, completed=completed))
     with store.reading() as connection:
         assert connection.execute(select(tables.idempotency.c.sealed_reply)).scalar_one() == b"at 1"
+
+
+def test_claim_that_another_request_took_over_is_left_to_it(store: Store, sequencer: Sequencer) -> None:
+    with store.writing() as connection:
+        row = {"client": "c", "key": "k", "request_digest": b"d", "decision_id": "successor", "claimed_at": 1}
+        connection.execute(insert(tables.idempotency), [row])
+    late = {"of_client": "c", "of_key": "k", "of_decision": "x", "new_sealed_reply": b"late"}
+    sequencer.append(entry(0, completed=lambda _index: late))
+    with store.reading() as connection:
+        assert connection.execute(select(tables.idempotency.c.sealed_reply)).scalar_one() is None
 
 
 def generation(store: Store, number: int) -> None:
