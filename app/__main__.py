@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import orjson
 
+from adapters.base import BindingInvalid
 from app.identity import keys as node_keys
 from app.identity.keys import KeyInvalid
 from app.log.storage import Store, StoreUnavailable
@@ -20,7 +21,15 @@ from app.valkey import ValkeyFailed
 from evidence.note import NoteSigner
 
 # What an operator can put right: told in one line, without a traceback.
-_OPERATOR_FAULTS = (SettingInvalid, NodeFileInvalid, KeyInvalid, StoreUnavailable, ValkeyFailed, Refusal)
+_OPERATOR_FAULTS = (
+    BindingInvalid,
+    SettingInvalid,
+    NodeFileInvalid,
+    KeyInvalid,
+    StoreUnavailable,
+    ValkeyFailed,
+    Refusal,
+)
 
 
 @click.group()

@@ -6,7 +6,9 @@ service asks. Each new distinct question costs the bits that its answer may disc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import TypeAlias
 
 from app.limits import MILLIBITS, Account, keyed, period, price
 from app.recording import Permitted
@@ -15,27 +17,39 @@ from app.registry.catalogue import Answerable
 from app.registry.question import Asked
 from policies.obligations import Disclose, Fold, describe
 
+Budgets: TypeAlias = "Mapping[tuple[str, str], int]"
+"""Bits by department and source attribute."""
+
 MASK_BITS = 8  # a fixed price for every masked value, whatever its shape gives away
 _SHOWS = ("disclose:", "mask:")  # obligations that widen an answer, as they are published
 
 
-def accounts(key: bytes, department: str, permitted: Permitted, now: datetime) -> list[Account]:
-    """Quota first, then budgets in a stable order. Names of budgets and questions are keyed, never clear."""
+def accounts(
+    key: bytes, department: str, permitted: Permitted, now: datetime, *, budgets: Budgets | None = None
+) -> list[Account]:
+    """Quota first, then budgets in a stable order. Names of budgets and questions are keyed, never clear.
+
+    `budgets` are the department's tightest ones under any of its agreements: they hold under this one too, even
+    where this one has none.
+    """
     service, asked, agreement = permitted.service, permitted.asked, permitted.agreement
     found = []
     if agreement.quota is not None:
         name, end = period(agreement.quota.per, now)
         holder = f"quota/{department}/{agreement.terms.id}/{name}"
         found.append(Account(holder, 1, agreement.quota.count, resets_at=end))
-    if agreement.budget_bits is not None and service.answerable is not None:
-        values = (*_disclosure(agreement), *_values(service.answerable, asked))
-        question = keyed(key, department, service.name, service.contract_digest, asked.subject, *values)
-        amount = question_price(agreement, len(asked.declared))
-        limit = agreement.budget_bits * MILLIBITS
-        touched = {service.source_attribute(name) for name in (*asked.declared, *agreement.masked)}
-        for attribute in sorted(touched or {service.source_attribute("")}):
+    if service.answerable is None:
+        return found
+    values = (*_disclosure(agreement), *_values(service.answerable, asked))
+    question = keyed(key, department, service.name, service.contract_digest, asked.subject, *values)
+    amount = question_price(agreement, len(asked.declared))
+    touched = {service.source_attribute(name) for name in (*asked.declared, *agreement.masked)}
+    for attribute in sorted(touched or {service.source_attribute("")}):
+        bits = [agreement.budget_bits, (budgets or {}).get((department, attribute))]
+        agreed = [limit for limit in bits if limit is not None]
+        if agreed:
             holder = "budget/" + keyed(key, department, asked.subject, attribute)
-            found.append(Account(holder, amount, limit, question))
+            found.append(Account(holder, amount, min(agreed) * MILLIBITS, question))
     return found
 
 

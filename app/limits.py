@@ -8,10 +8,13 @@ raises the generation in the log's head, so a reservation made before it can no 
 from __future__ import annotations
 
 import hmac
+import logging
 import math
 import threading
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -28,9 +31,14 @@ from app.log import tables
 from app.log.storage import Store, StoreUnavailable, charged
 from app.refusals import Refusal
 
+logger = logging.getLogger(__name__)
+
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 STATE = "hecha:state"
 RESERVATION_TTL_S = 3_600
+REBUILD_TIMEOUT_S = 60
+PIECE = 5_000  # commands sent to Redis at once while rebuilding
+SETTLED_AT_ONCE = 50
 MILLIBITS = 1_000
 
 
@@ -96,6 +104,7 @@ class Limiter:
         self._local = threading.local()
         self._rebuilding = threading.Lock()
         self._seen = -1
+        self._settled: deque[str] = deque()
         self._script = files("app").joinpath("limits.lua").read_bytes()
         self._sha = ""
 
@@ -132,6 +141,11 @@ class Limiter:
             # A refund that is lost is found again at the next rebuild, from the charge rows.
             self._drop_connection()
 
+    def settle(self, reservation: Reservation) -> None:
+        """Note that a reservation is recorded: from the next call on, the same question is free."""
+        if reservation.charges:
+            self._settled.append(reservation.id)
+
     def distrust(self) -> None:
         """Have the accounts rebuilt from the charge rows before the next question is answered."""
         try:
@@ -150,31 +164,30 @@ class Limiter:
         with self._rebuilding:
             try:
                 self._rebuild(at_start=at_start)
-            except (redis.RedisError, OSError, StoreUnavailable):
+            except (redis.RedisError, OSError, StoreUnavailable) as error:
                 self._drop_connection()
+                logger.warning("the limiter cannot be rebuilt: %s", type(error).__name__)
                 raise _unavailable() from None
 
     def _rebuild(self, *, at_start: bool) -> None:
         # No retries while the write lock is held: everyone else waits behind it.
-        client = redis.Redis.from_url(self._url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis.from_url(self._url, socket_timeout=REBUILD_TIMEOUT_S, retry=Retry(NoBackoff(), 0))
         # The write lock keeps commits out, so that no charge is missed or counted twice.
-        with client, self._store.writing() as connection:
+        with self._store.writing() as connection:
             head = tables.log_head
             query = select(head.c.generation, head.c.size)
             generation, size = connection.execute(query if self._store.sqlite else query.with_for_update()).one()
             if not at_start and self._holds(client, generation):
                 return
             generation += 1
-            pipeline = client.pipeline(transaction=True)
-            for name in client.scan_iter("hecha:*", count=10_000):
-                pipeline.delete(name)
-            for account, question, amount in charged(connection):
-                pipeline.hincrby(f"hecha:account:{account}", "spent", amount)
-                if question:
-                    pipeline.hset(f"hecha:account:{account}", question, str(amount))
-            pipeline.hset(STATE, mapping={"generation": generation, "applied": size - 1})
+            # Without its state the front answers nobody, here or in another process, until all is written.
+            client.delete(STATE)
+            _refuse_eviction(client)
+            _write_accounts(client, charged(connection))
             connection.execute(update(head).values(generation=generation))
-            pipeline.execute()
+        # Only once the generation is durable, so that no number is ever given out twice.
+        client.hset(STATE, mapping={"generation": generation, "applied": size - 1})
+        client.close()
         self._seen = max(self._seen, size - 1)
 
     def _holds(self, client: redis.Redis, generation: int) -> bool:
@@ -190,16 +203,35 @@ class Limiter:
         arguments: list[str | int] = [committed, self._seen, RESERVATION_TTL_S]
         for account in accounts:
             arguments += (account.amount, account.limit, account.question or "", _ttl(account, now))
+        arguments += self._take_settled()
         try:
-            connection = self._connection()
-            try:
-                return self._evalsha(connection, keys, arguments)
-            except redis.exceptions.NoScriptError:
-                self._load(connection)
-                return self._evalsha(connection, keys, arguments)
-        except (redis.RedisError, OSError):
+            return self._asked(keys, arguments)
+        except redis.TimeoutError as error:
             self._drop_connection()
-            raise _unavailable() from None
+            raise _lost(error) from None
+        except (redis.ConnectionError, OSError):
+            # A connection that was cut while idle: reserving twice under one id is reserving once.
+            self._drop_connection()
+        try:
+            return self._asked(keys, arguments)
+        except (redis.RedisError, OSError) as error:
+            self._drop_connection()
+            raise _lost(error) from None
+
+    def _take_settled(self) -> list[str]:
+        taken: list[str] = []
+        while self._settled and len(taken) < SETTLED_AT_ONCE:
+            with suppress(IndexError):
+                taken.append(self._settled.popleft())
+        return taken
+
+    def _asked(self, keys: list[str], arguments: list[str | int]) -> list[bytes]:
+        connection = self._connection()
+        try:
+            return self._evalsha(connection, keys, arguments)
+        except redis.exceptions.NoScriptError:
+            self._load(connection)
+            return self._evalsha(connection, keys, arguments)
 
     def _evalsha(self, connection: Any, keys: list[str], arguments: list[str | int]) -> list[bytes]:
         if not self._sha:
@@ -230,6 +262,37 @@ class Limiter:
             connection.disconnect()
 
 
+def _refuse_eviction(client: redis.Redis) -> None:
+    """A Redis that may forget accounts to make room would forget budgets: raise `RedisError`."""
+    try:
+        found = client.config_get("maxmemory*")
+    except redis.ResponseError:
+        # Hosted servers hide their settings; docs/deployment.md says what theirs must be.
+        return
+    if found.get("maxmemory", "0") != "0" and found.get("maxmemory-policy") != "noeviction":
+        logger.error("Redis may evict keys: set maxmemory-policy to noeviction")
+        raise redis.RedisError
+
+
+def _write_accounts(client: redis.Redis, charges: Iterable[tuple[str, str | None, int]]) -> None:
+    """Replace every account by what the charge rows say, in bounded pieces."""
+    pipeline = client.pipeline(transaction=False)
+    for name in client.scan_iter("hecha:*", count=PIECE):
+        pipeline.unlink(name)
+        _flush(pipeline)
+    for account, question, amount in charges:
+        pipeline.hincrby(f"hecha:account:{account}", "spent", amount)
+        if question:
+            pipeline.hset(f"hecha:account:{account}", question, str(amount))
+        _flush(pipeline)
+    pipeline.execute()
+
+
+def _flush(pipeline: redis.client.Pipeline) -> None:
+    if len(pipeline) >= PIECE:
+        pipeline.execute()
+
+
 def _ttl(account: Account, now: datetime) -> int:
     # A quota's counter may be forgotten a day after its period: its name holds the period.
     return int((account.resets_at - now).total_seconds()) + 86_400 if account.resets_at else 0
@@ -249,6 +312,11 @@ def _exceeded(account: Account, now: datetime) -> Refusal:
     )
 
 
+def _lost(error: Exception) -> Refusal:
+    logger.warning("Redis does not answer: %s", type(error).__name__)
+    return _unavailable()
+
+
 def _unavailable() -> Refusal:
     return Refusal(
         "limiter-unavailable",
@@ -263,7 +331,10 @@ for n = 1, #reserved, 2 do
   if reserved[n] ~= 'id' then
     local amount, question = string.match(reserved[n + 1], '^(%d+) (.*)$')
     redis.call('HINCRBY', reserved[n], 'spent', -tonumber(amount))
-    if question ~= '' then redis.call('HDEL', reserved[n], question) end
+    -- Only a payment of this reservation's own: another one may have paid for the same question meanwhile.
+    if question ~= '' and redis.call('HGET', reserved[n], question) == 'p' .. string.sub(KEYS[1], 19) then
+      redis.call('HDEL', reserved[n], question)
+    end
   end
 end
 return redis.call('DEL', KEYS[1])

@@ -42,6 +42,7 @@ class Event:
     kind: str = "question"
     service: Service | None = None
     asked: Asked | None = None
+    purpose: str | None = None
     agreement: Agreement | None = None
     decision: Decision | None = None
     limit: str = "none"
@@ -136,8 +137,8 @@ def _members(event: Event) -> dict[str, Any]:
         members["provider"] = event.service.provider
         members["service"] = event.service.name
         members["contract"] = event.service.contract_digest
-    if event.asked is not None:
-        members["purpose"] = event.asked.purpose
+    if event.purpose is not None:
+        members["purpose"] = event.purpose
     if event.agreement is not None:
         members["agreement"] = event.agreement.terms.digest
     if event.decision is not None:
@@ -160,7 +161,7 @@ def _index_row(event: Event, key: bytes) -> dict[str, Any]:
         "client": client.name,
         "provider": service.provider if service else None,
         "service": service.name if service else None,
-        "purpose": asked.purpose if asked else None,
+        "purpose": event.purpose,
         "agreement": event.agreement.terms.id if event.agreement else None,
         "decision": ("permit" if event.decision.permitted else "deny") if event.decision else None,
         "limit_reached": event.limit,

@@ -5,14 +5,17 @@ One port: a client certificate may be missing in the handshake, since some route
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from app.factory import create_app
 from app.identity import keys
@@ -20,12 +23,60 @@ from app.limits import Limiter
 from app.log.migration import upgrade
 from app.log.storage import Store, prepare
 from app.registry import node_directory
-from app.services import redis_url
+from app.services import check_sources, redis_url
 from app.settings import SettingInvalid, Settings
 from app.valkey import EmbeddedValkey
 from evidence.note import NoteSigner
 
 KEEPALIVE_S = 75
+STALLED_S = 10  # how long a handshake, a head or a body may stand still before its thread is given back
+
+_DOCUMENT = (
+    b'{"type":"malformed","title":"The request could not be read","status":400,'
+    b'"detail":"The request is not HTTP/1.1 as this node reads it."}'
+)
+_UNREADABLE = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+    b"Content-Length: " + str(len(_DOCUMENT)).encode() + b"\r\n\r\n" + _DOCUMENT
+)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's thread worker, but for requests it cannot read: their text goes neither to the log nor back."""
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002
+        """Answer with a problem document; the log is told the kind of fault only."""
+        self.log.warning("a request could not be read: %s", type(exc).__name__)
+        try:
+            client.sendall(_UNREADABLE)
+        except OSError:
+            self.log.debug("the caller is gone")
+
+
+class PatientSocket(ssl.SSLSocket):
+    """A connection that stands still for `STALLED_S` in a handshake, a head or a body counts as cut.
+
+    gunicorn reads from blocking sockets without end, so a few silent connections would hold every thread.
+    """
+
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - the standard library's own signature
+        """Blocking means waiting for `STALLED_S` at most."""
+        self.settimeout(STALLED_S if flag else 0)
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the same
+        """Shake hands, or raise `ConnectionResetError`."""
+        self.settimeout(STALLED_S)
+        try:
+            super().do_handshake(block)
+        except TimeoutError:
+            raise ConnectionResetError(errno.ECONNRESET, "stalled in the handshake") from None
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read what is there, or raise `ConnectionResetError`."""
+        try:
+            return super().recv(buflen, flags)
+        except TimeoutError:
+            raise ConnectionResetError(errno.ECONNRESET, "stalled in a request") from None
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -42,7 +93,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "bind": settings.bind,
             "workers": settings.workers,
             "threads": settings.threads,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "keepalive": KEEPALIVE_S,
             "graceful_timeout": 10,
             "proc_name": "hecha",
@@ -89,6 +140,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     context.load_verify_locations(str(settings.tls_client_ca))
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
+    context.sslsocket_class = PatientSocket
     return context
 
 
@@ -113,6 +165,7 @@ def serve(settings: Settings) -> None:
 def prepare_state(settings: Settings) -> None:
     """Once, before any worker: database shape, head of the log, and the limiter rebuilt from the charge rows."""
     directory = node_directory.load(settings.node_dir)
+    check_sources(directory, os.environ)
     store = Store(settings.database_url, settings.state_dir / "writer.lock")
     try:
         upgrade(store)

@@ -26,7 +26,7 @@ from app.registry.node_directory import NodeDirectory
 from app.registry.question import QuestionReader
 from app.settings import SettingInvalid, Settings
 from app.verification import Registry, Verification
-from evidence.jwk import thumbprint, to_jwk
+from evidence.jwk import PURPOSE, thumbprint, to_jwk
 from evidence.note import NoteSigner
 from evidence.receipt import ReceiptSigner
 
@@ -50,7 +50,9 @@ class Node:
     @property
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public keys of tokens and receipts (RFC 7517)."""
-        return {"keys": [to_jwk(self.keys.token.public_key()), to_jwk(self.keys.receipt.public_key())]}
+        token, receipt = to_jwk(self.keys.token.public_key()), to_jwk(self.keys.receipt.public_key())
+        # Which key is for what: whoever steals the one must not be able to forge the other's documents.
+        return {"keys": [token | {PURPOSE: "token"}, receipt | {PURPOSE: "receipt"}]}
 
     def close(self) -> None:
         """Give back sources and the node database."""
@@ -101,6 +103,12 @@ def build(settings: Settings, env: Mapping[str, str] | None = None) -> Node:
 def redis_url(settings: Settings) -> str:
     """The Redis to use: the configured one, or the embedded Valkey on its unix socket."""
     return settings.redis_url or f"unix://{settings.state_dir / 'valkey.sock'}"
+
+
+def check_sources(directory: NodeDirectory, env: Mapping[str, str]) -> None:
+    """Bind every service to its source once, to be told of a bad binding before any worker starts."""
+    for adapter in _adapters(directory.catalogue.services, bytes(32), env).values():
+        adapter.close()
 
 
 def _adapters(services: Mapping[str, Service], key: bytes, env: Mapping[str, str]) -> dict[str, Adapter]:

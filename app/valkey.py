@@ -55,7 +55,7 @@ class EmbeddedValkey:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Shut the server down, saving what it holds."""
+        """Shut the server down; the charge rows hold all that it held."""
         try:
             with self._client(timeout_s=5) as client:
                 client.shutdown(nosave=True)

@@ -20,8 +20,8 @@ import orjson
 from adapters.base import Adapter, Answer, Question, SourceError, SourceUnavailable
 from app.accounts import accounts
 from app.identity.caller import Caller
-from app.limits import Account, Limiter, Reservation
-from app.log.idempotency import Claim, Idempotency
+from app.limits import Account, Limiter, Reservation, keyed
+from app.log.idempotency import Claim, Idempotency, check_key
 from app.log.sequencer import ReservationStale
 from app.recording import Event, Permitted, Recorder, rfc3339
 from app.refusals import Refusal, unexpected
@@ -126,6 +126,8 @@ class Verification:
             parts = {}
         asked = self.registry.readers[event.service.name].read(body)
         event.asked = asked
+        # A purpose that no agreement names is the caller's own text: it goes into the commitment alone.
+        event.purpose = asked.purpose if asked.purpose in self.registry.agreements.purposes else None
         event.hidden |= {"case": asked.case, "operator": asked.operator, **parts}
         return event.service, asked
 
@@ -173,10 +175,13 @@ class Verification:
         """Idempotency: a repeat, decided anew just now, gets the stored bytes."""
         if request.idempotency_key is None:
             return None
+        check_key(request.idempotency_key)
         # Keyed: a plain digest of the body could be reversed by trying everybody's number.
         message = b"idempotency\x00" + request.service.encode() + b"\x00" + request.body
         digest = hmac.digest(self.account_key, message, "sha256")
-        claim = Claim(event.caller.client.name, request.idempotency_key, digest, event.id)
+        # Keyed too, since nothing keeps a caller from using somebody's number as its key.
+        key = keyed(self.account_key, "idempotency", event.caller.client.name, request.idempotency_key)
+        claim = Claim(event.caller.client.name, key, digest, event.id)
         stored = self.idempotency.claim(claim, event.at)
         if stored is not None:
             return Reply(id=stored.decision_id, body=stored.body)
@@ -187,7 +192,8 @@ class Verification:
     def _answer(self, event: Event, permitted: Permitted) -> Reply:
         """Reserve, ask the source, fold and disclose, record, sign."""
         agreement = permitted.agreement
-        drawn = accounts(self.account_key, event.caller.client.department, permitted, event.at)
+        budgets = self.registry.agreements.budgets
+        drawn = accounts(self.account_key, event.caller.client.department, permitted, event.at, budgets=budgets)
         self._reserve(event, drawn)
         answer = self._ask_source(event, permitted)
         codes = {name: item.code.value for name, item in answer.attributes.items()}
@@ -204,6 +210,8 @@ class Verification:
                 self.limiter.rebuild()
                 self._reserve(event, drawn)
                 continue
+            if event.reservation is not None:
+                self.limiter.settle(event.reservation)
             return Reply(id=event.id, body=_body(event, permitted, receipt))
         raise Refusal("limiter-unavailable", "Quota and budget are being rebuilt: try again shortly.")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_KEYS = 64
 MAX_DOCUMENT = 65_536
+PURPOSE = "hecha_use"  # a node says which of its keys signs receipts; absent, a key may
 _COORDINATE = 32
 _PRIVATE = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
 
@@ -41,7 +42,7 @@ def to_jwk(public_key: ec.EllipticCurvePublicKey, kid: str | None = None) -> dic
 
 
 def keys_from_jwks(document: str | bytes | Mapping[str, Any]) -> dict[str, ec.EllipticCurvePublicKey]:
-    """Return the ES256 verification keys of a JWK set by `kid`; keys for anything else are skipped.
+    """Return the ES256 keys of a JWK set that verify receipts, by `kid`; keys for anything else are skipped.
 
     Raises `KeyNotVerified`: malformed set or key, repeated kid, private member, or no usable key.
     """
@@ -81,6 +82,7 @@ def _is_for_es256(entry: Mapping[str, Any]) -> bool:
         (entry.get("kty"), entry.get("crv")) == ("EC", "P-256")
         and entry.get("use", "sig") == "sig"
         and entry.get("alg", "ES256") == "ES256"
+        and entry.get(PURPOSE, "receipt") == "receipt"
         and isinstance(operations, list)
         and "verify" in operations
     )

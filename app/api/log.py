@@ -14,6 +14,7 @@ from evidence.tiles import Position, encode_entries, parse_level, parse_position
 blueprint = Blueprint("log", __name__, description="The decision log, for auditors and witnesses (C2SP tlog-tiles).")
 
 IMMUTABLE = "public, max-age=31536000, immutable"
+PRIVATE = "private, max-age=31536000, immutable"  # entries are the auditors' alone
 
 
 @blueprint.route("/log/checkpoint")
@@ -52,7 +53,8 @@ def _entries(position: str) -> Response:
     place = _position(position)
     with node().store.reading() as connection:
         _covered(connection, 0, place)
-        return _octets(encode_entries(storage.entries(connection, place.number, place.width)))
+        bundle = encode_entries(storage.entries(connection, place.number, place.width))
+    return _octets(bundle, PRIVATE)
 
 
 def _hashes(level: str, position: str) -> Response:
@@ -83,5 +85,5 @@ def _unknown() -> Refusal:
     return Refusal("not-found", "The tree has no such tile: see /log/checkpoint for its size.")
 
 
-def _octets(content: bytes) -> Response:
-    return Response(content, content_type="application/octet-stream", headers={"Cache-Control": IMMUTABLE})
+def _octets(content: bytes, caching: str = IMMUTABLE) -> Response:
+    return Response(content, content_type="application/octet-stream", headers={"Cache-Control": caching})

@@ -1,7 +1,11 @@
-"""fsck for the decision log: re-derives leaf hashes, tree nodes, head and index from storage, and names damage."""
+"""fsck for the decision log: re-derives leaf hashes, tree nodes, head and index from storage, and names damage.
+
+Salts, charges, subject tags and results stand in no clear member of a record, so they cannot be re-derived here.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +18,20 @@ from evidence.errors import NotVerified
 from evidence.merkle import Frontier, leaf_hash
 from evidence.note import NoteVerifier
 from evidence.record import parse_record
+
+# Columns of the search index by the member of the record that they repeat.
+INDEXED = {
+    "id": "id",
+    "kind": "kind",
+    "consumer": "consumer",
+    "client": "client",
+    "provider": "provider",
+    "service": "service",
+    "purpose": "purpose",
+    "decision": "decision",
+    "limit_reached": "limit",
+    "state": "state",
+}
 
 
 @dataclass(slots=True)
@@ -95,6 +113,17 @@ def _head(connection: Connection, report: Report, frontier: Frontier, vkey: str)
 
 
 def _index(connection: Connection, report: Report) -> None:
-    indexed = connection.execute(select(func.count()).select_from(tables.decision)).scalar_one()
-    if indexed > report.entries:
-        report.damage.append(f"the index has {indexed - report.entries} decisions that the log does not have")
+    """Hold every row of the search index against the clear members of its record."""
+    entry, row = tables.log_entry, tables.decision
+    query = select(entry.c.body, entry.c.idx.label("place"), row).outerjoin(row, row.c.idx == entry.c.idx)
+    for found in connection.execution_options(yield_per=TILE).execute(query.order_by(entry.c.idx)):
+        if found.id is None:
+            report.damage.append(f"entry {found.place} is not in the index")
+            continue
+        record = json.loads(found.body)
+        for column, member in INDEXED.items():
+            if getattr(found, column) != record.get(member, "none" if member == "limit" else None):
+                report.damage.append(f"the index has another {column} than entry {found.place}")
+    query = select(func.count()).select_from(row).where(row.c.idx >= report.entries)
+    if stray := connection.execute(query).scalar_one():
+        report.damage.append(f"the index has {stray} decisions that the log does not have")

@@ -42,6 +42,13 @@ class Stored:
     body: bytes
 
 
+def check_key(key: str) -> None:
+    """Raise the `invalid-request` refusal for an Idempotency-Key of a wrong form."""
+    if not KEY.fullmatch(key):
+        fault = {"pointer": "Idempotency-Key", "reason": "1 to 128 visible ASCII characters are needed"}
+        raise Refusal("invalid-request", "The Idempotency-Key has a wrong form.", members={"errors": [fault]})
+
+
 class Idempotency:
     """Claims keys and hands out stored replies."""
 
@@ -52,12 +59,9 @@ class Idempotency:
     def claim(self, claim: Claim, now: datetime) -> Stored | None:
         """Claim the key for its decision, or return what it answered before.
 
-        Raises `Refusal`: invalid-request for a key of a wrong form; idempotency-conflict 422 where the key
-        belongs to another request, 409 while the first one runs; record-not-written if the store fails.
+        Raises `Refusal`: idempotency-conflict 422 where the key belongs to another request, 409 while the first
+        one runs; record-not-written if the store fails.
         """
-        if not KEY.fullmatch(claim.key):
-            fault = {"pointer": "Idempotency-Key", "reason": "1 to 128 visible ASCII characters are needed"}
-            raise Refusal("invalid-request", "The Idempotency-Key has a wrong form.", members={"errors": [fault]})
         try:
             return self._claim(claim, int(now.timestamp() * 1_000))
         except StoreUnavailable:

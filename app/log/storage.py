@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, case, create_engine, event, func, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -38,6 +39,8 @@ class Store:
         self.sqlite = parsed.get_backend_name() == "sqlite"
         if self.sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            # Case numbers and operators stand in it in clear; its WAL inherits the mode.
+            os.close(os.open(parsed.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self.engine = _engine(url, sqlite=self.sqlite)
         lock.parent.mkdir(parents=True, exist_ok=True)
         self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -67,6 +70,8 @@ class Store:
         """A consistent view for reading. Raises `StoreUnavailable`."""
         try:
             with self.engine.connect() as connection:
+                if not self.sqlite:
+                    connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
                 yield connection
         except SQLAlchemyError as error:
             raise StoreUnavailable(type(error).__name__) from None
@@ -79,7 +84,15 @@ class Store:
 
 def _engine(url: str, *, sqlite: bool) -> Engine:
     if not sqlite:
-        return create_engine(url, pool_size=16, max_overflow=48, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(
+            url,
+            pool_size=16,
+            max_overflow=48,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            # Whatever the server's default is: a commit returns when it is on disk.
+            connect_args={"options": "-c synchronous_commit=on"},
+        )
     engine = create_engine(
         url,
         pool_size=16,
@@ -94,8 +107,11 @@ def _engine(url: str, *, sqlite: bool) -> Engine:
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF", "wal_autocheckpoint=4000"):
+    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    for pragma in ("synchronous=FULL", "foreign_keys=OFF", "wal_autocheckpoint=4000"):
         connection.execute(f"PRAGMA {pragma}")
+    if mode != "wal":
+        raise sqlite3.OperationalError("this SQLite database cannot be written ahead (WAL)")
 
 
 def prepare(store: Store, signer: NoteSigner) -> None:
@@ -152,8 +168,12 @@ def find_decision(connection: Connection, identifier: str) -> Any | None:
 
 
 def charged(connection: Connection) -> Iterator[tuple[str, str | None, int]]:
-    """Every account's charges: (account, question or None, total amount)."""
+    """Every account's charges: (account, question or None, amount).
+
+    A question that two requests paid for at the same time counts once; a count (no question) is summed.
+    """
     column = tables.charge.c
-    query = select(column.account, column.question, func.sum(column.amount)).group_by(column.account, column.question)
-    for account, question, amount in connection.execute(query):
-        yield account, question, int(amount)
+    amount = case((column.question.is_(None), func.sum(column.amount)), else_=func.max(column.amount))
+    query = select(column.account, column.question, amount).group_by(column.account, column.question)
+    for account, question, total in connection.execution_options(yield_per=10_000).execute(query):
+        yield account, question, int(total)

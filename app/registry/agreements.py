@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.registry.catalogue import Catalogue, digest
+from app.registry.catalogue import Catalogue, Service, digest
 from app.registry.departments import Client, Departments
 from app.registry.files import Members, NodeFileInvalid
 from policies.facts import Hours, Terms
@@ -61,6 +61,8 @@ class Agreements:
 
     def __init__(self, documents: Iterable[Members], catalogue: Catalogue, departments: Departments) -> None:
         self.all: dict[str, Agreement] = {}
+        # The tightest budget in bits that a department has agreed to on a source attribute: (department, attribute).
+        self.budgets: dict[tuple[str, str], int] = {}
         self._by_party: dict[tuple[str | None, str], list[Agreement]] = {}
         active: dict[tuple[str | None, str, str], str] = {}
         for document in documents:
@@ -75,6 +77,17 @@ class Agreements:
                     other = active.setdefault((party, agreement.service, purpose), agreement.terms.id)
                     if other != agreement.terms.id:
                         raise document.refuse(f"{other} is already active for the purpose {purpose}")
+            self._bound(agreement, catalogue.services[agreement.service])
+        self.purposes = frozenset(purpose for item in self.all.values() for purpose in item.terms.purposes)
+
+    def _bound(self, agreement: Agreement, service: Service) -> None:
+        """Let the budget of an active agreement hold for its department, under whichever agreement it asks."""
+        if agreement.budget_bits is None or agreement.terms.state != "active":
+            return
+        for department in agreement.terms.departments:
+            for attribute in agreement.terms.attributes or {""}:
+                key = (department, service.source_attribute(attribute))
+                self.budgets[key] = min(self.budgets.get(key, agreement.budget_bits), agreement.budget_bits)
 
     def applying(self, client: Client, service: str, purpose: str) -> Agreement | None:
         """The agreement or standing terms that a question comes under.

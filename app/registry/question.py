@@ -19,6 +19,7 @@ from app.refusals import Refusal
 from app.registry.catalogue import Service
 
 PURPOSE = re.compile(r"[a-z][a-z0-9-]{1,62}")
+MAX_FAULTS = 50  # more tell nobody more, and a small body must not make a large answer
 MAX_LABEL = 64  # characters of a case number or an operator's name
 SUBJECT_TYPES = {
     "resident_id": normalise.resident_id,
@@ -72,7 +73,8 @@ class Faults:
 
     def add(self, pointer: str, reason: str) -> None:
         """Note one fault."""
-        self._found.append({"pointer": pointer, "reason": reason})
+        if len(self._found) < MAX_FAULTS:
+            self._found.append({"pointer": pointer, "reason": reason})
 
     def refuse(self) -> None:
         """Raise the refusal that lists every fault, if there is one."""

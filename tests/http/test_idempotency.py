@@ -140,6 +140,7 @@ def test_stored_reply_lies_sealed(node: RunningNode, consumer: Consumers, key: s
     response = consumer(CLIENT).ask(SERVICE, employment(), Idempotency_Key=key)
     table = tables.idempotency
     with node.node.store.reading() as connection:
-        row = connection.execute(select(table).where(table.c.key == key)).one()
+        row = connection.execute(select(table).where(table.c.decision_id == response.get_json()["id"])).one()
+    assert key not in row.key
     assert response.data not in row.sealed_reply
     assert b"match" not in row.sealed_reply

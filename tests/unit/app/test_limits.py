@@ -94,9 +94,25 @@ def test_all_accounts_are_drawn_on_or_none(limiter: Limiter, names: Iterator[str
 
 
 def test_question_is_paid_for_once(limiter: Limiter, names: Iterator[str]) -> None:
-    assert reserve(limiter, next(names), BUDGET)
+    limiter.settle(limiter.reserve(next(names), [BUDGET], -1, NOW))
     assert reserve(limiter, next(names), BUDGET) == ()
     assert reserve(limiter, next(names), replace(BUDGET, limit=0)) == (), "free under a tighter limit, too"
+
+
+def test_question_that_is_only_reserved_is_not_free(limiter: Limiter, names: Iterator[str]) -> None:
+    """Its source may yet fail, and then nobody would have paid for the answer that another one got."""
+    first = limiter.reserve(next(names), [BUDGET], -1, NOW)
+    assert reserve(limiter, next(names), BUDGET) == tuple(map(dict, first.charges))
+    limiter.refund(first)
+    assert reserve(limiter, next(names), BUDGET) == tuple(map(dict, first.charges))
+
+
+def test_refund_of_one_leaves_what_another_paid(limiter: Limiter, names: Iterator[str]) -> None:
+    failed = limiter.reserve(next(names), [BUDGET], -1, NOW)
+    limiter.settle(limiter.reserve(next(names), [BUDGET], -1, NOW))
+    assert reserve(limiter, next(names), BUDGET) == ()
+    limiter.refund(failed)
+    assert reserve(limiter, next(names), BUDGET) == ()
 
 
 def test_tightest_limit_wins(limiter: Limiter, names: Iterator[str]) -> None:
@@ -204,15 +220,27 @@ def test_redis_that_cannot_be_reached_stops_everything(store: Store, url: str) -
     limiter.refund(Reservation("one", (), (), 1))
 
 
-def test_connection_that_breaks_is_made_anew(limiter: Limiter, url: str, names: Iterator[str]) -> None:
+def test_connection_that_was_cut_is_made_anew_unnoticed(limiter: Limiter, url: str, names: Iterator[str]) -> None:
     assert reserve(limiter, next(names), QUOTA)
     with closing(redis.Redis.from_url(url)) as client:
         for connected in client.client_list():
             if connected["id"] != str(client.client_id()):
                 client.client_kill_filter(_id=connected["id"])
         client.script_flush()
-    assert stopped(limiter, next(names), QUOTA).slug == "limiter-unavailable"
     assert reserve(limiter, next(names), QUOTA)
+
+
+def test_redis_that_may_evict_accounts_is_not_trusted(limiter: Limiter, url: str) -> None:
+    with closing(redis.Redis.from_url(url)) as client:
+        client.config_set("maxmemory", "1gb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(Refusal) as refused:
+                limiter.rebuild(at_start=True)
+        finally:
+            client.config_set("maxmemory", "0")
+            client.config_set("maxmemory-policy", "noeviction")
+    assert refused.value.slug == "limiter-unavailable"
 
 
 def test_process_that_knows_of_later_commits_distrusts_an_older_redis(store: Store, url: str) -> None:

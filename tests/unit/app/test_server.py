@@ -8,7 +8,7 @@ import pytest
 from app.factory import create_app
 from app.log.migration import upgrade
 from app.log.storage import Store
-from app.server import Server, serve, tls_context
+from app.server import Server, Worker, serve, tls_context
 from app.settings import SettingInvalid, Settings
 from tests.nodes.running import Ground, environment
 
@@ -42,7 +42,7 @@ def test_gunicorn_is_told_by_our_settings(env: dict[str, str]) -> None:
     )
     config = server.cfg
     assert (config.bind, config.workers, config.threads) == (["127.0.0.1:9"], 3, 5)
-    assert config.worker_class_str == "gthread"
+    assert config.worker_class is Worker
     assert config.cert_reqs == ssl.CERT_OPTIONAL
 
 

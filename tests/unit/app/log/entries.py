@@ -15,7 +15,8 @@ SIZE = TILE + 10  # entries of the long log: a full tile and a bit
 def entry(number: int, **members: Any) -> Entry:
     """An entry about decision `number`; `members` are the entry's own."""
     identifier = f"decision-{number:08d}"
-    record = {"kind": "question", "id": identifier, "at": "2026-11-22T06:00:00Z", "state": "malformed"}
+    who = {"consumer": "c", "client": "c"}
+    record = {"kind": "question", "id": identifier, "at": "2026-11-22T06:00:00Z", "state": "malformed", **who}
     row: dict[str, Any] = {column.name: None for column in tables.decision.columns if column.name != "idx"}
-    row |= {"id": identifier, "at": number, "kind": "question", "consumer": "c", "client": "c", "state": "malformed"}
+    row |= {"id": identifier, "at": number, "kind": "question", **who, "state": "malformed", "limit_reached": "none"}
     return Entry(body=seal(record, {}, bytes(32)).body, index_row=row, **members)

@@ -184,7 +184,7 @@ def test_decision_is_found_with_its_record_or_not_at_all(store: Store, signer: N
         assert storage.find_decision(connection, "decision-0000000%") is None
 
 
-def test_charges_are_summed_by_account_and_question(store: Store) -> None:
+def test_charges_are_summed_by_account_and_a_question_counts_once(store: Store) -> None:
     rows = [
         CHARGE,
         CHARGE | {"idx": 1},
@@ -197,6 +197,6 @@ def test_charges_are_summed_by_account_and_question(store: Store) -> None:
     with store.reading() as connection:
         assert sorted(storage.charged(connection), key=str) == [
             ("a", None, 2),
-            ("b", "q", 1_590),
+            ("b", "q", 1_585),
             ("b", "r", 1_000),
         ]
