@@ -92,7 +92,7 @@ def _entries(connection: Connection, report: Report) -> Frontier:
 def _bundles(connection: Connection) -> Iterator[list[tuple[int, bytes, bytes]]]:
     entry = tables.log_entry.c
     query = select(entry.idx, entry.leaf_hash, entry.body).order_by(entry.idx)
-    for rows in connection.execution_options(yield_per=TILE).execute(query).partitions(TILE):
+    for rows in connection.execute(query.execution_options(yield_per=TILE)).partitions(TILE):
         yield [(row.idx, bytes(row.leaf_hash), bytes(row.body)) for row in rows]
 
 
@@ -116,7 +116,8 @@ def _index(connection: Connection, report: Report) -> None:
     """Hold every row of the search index against the clear members of its record."""
     entry, row = tables.log_entry, tables.decision
     query = select(entry.c.body, entry.c.idx.label("place"), row).outerjoin(row, row.c.idx == entry.c.idx)
-    for found in connection.execution_options(yield_per=TILE).execute(query.order_by(entry.c.idx)):
+    query = query.order_by(entry.c.idx).execution_options(yield_per=TILE)
+    for found in connection.execute(query):
         if found.id is None:
             report.damage.append(f"entry {found.place} is not in the index")
             continue
@@ -124,6 +125,6 @@ def _index(connection: Connection, report: Report) -> None:
         for column, member in INDEXED.items():
             if getattr(found, column) != record.get(member, "none" if member == "limit" else None):
                 report.damage.append(f"the index has another {column} than entry {found.place}")
-    query = select(func.count()).select_from(row).where(row.c.idx >= report.entries)
-    if stray := connection.execute(query).scalar_one():
+    strays = select(func.count()).select_from(row).where(row.c.idx >= report.entries)
+    if stray := connection.execute(strays).scalar_one():
         report.damage.append(f"the index has {stray} decisions that the log does not have")

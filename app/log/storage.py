@@ -175,5 +175,5 @@ def charged(connection: Connection) -> Iterator[tuple[str, str | None, int]]:
     column = tables.charge.c
     amount = case((column.question.is_(None), func.sum(column.amount)), else_=func.max(column.amount))
     query = select(column.account, column.question, amount).group_by(column.account, column.question)
-    for account, question, total in connection.execution_options(yield_per=10_000).execute(query):
+    for account, question, total in connection.execute(query.execution_options(yield_per=10_000)):
         yield account, question, int(total)

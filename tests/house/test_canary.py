@@ -6,10 +6,12 @@ import base64
 import hashlib
 import logging
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -182,8 +184,8 @@ class Run:
 @pytest.fixture(scope="module")
 def run(ground: Ground) -> Iterator[Run]:
     """The run on a node of its own."""
-    folder = ground.folder / "canary"
-    folder.mkdir()
+    # A worker may set this up again after tests of another module.
+    folder = Path(tempfile.mkdtemp(prefix="canary-", dir=ground.folder))
     questions = list(islice(claimants(ground.folder), PEOPLE))
     with listening() as log:
         node = start(ground, folder)
