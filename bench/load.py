@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import re
 import selectors
 import socket
@@ -19,7 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter
 
 from bench import processes
 
@@ -177,9 +176,9 @@ def run(plan: Plan, bodies: Sequence[bytes]) -> Outcome:
     pids = processes.descendants(plan.pid)
     spread = processes.connections(pids, plan.port)
     state = _Run(requests, sent=len(opened))
-    before = _Usage.now(pids)
+    before = processes.Usage.now(pids)
     _drive(state, opened, before.clock_s + plan.seconds)
-    used = _Usage.now(pids).since(before)
+    used = processes.Usage.now(pids).since(before)
     for connection in opened:
         connection.sock.close()
     ordered = sorted(state.latencies) or [0.0]
@@ -197,38 +196,6 @@ def run(plan: Plan, bodies: Sequence[bytes]) -> Outcome:
         others=used.others if used.known else None,
         spread=spread,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Usage:
-    """Readings in seconds: the clock, and processor time of the server, of this process and of the machine."""
-
-    clock_s: float
-    server_s: float
-    own_s: float
-    machine_s: float
-    known: bool
-
-    @classmethod
-    def now(cls, pids: list[int]) -> _Usage:
-        server_s, machine_s = processes.cpu_seconds(pids), processes.busy_seconds()
-        known = server_s is not None and machine_s is not None
-        return cls(perf_counter(), server_s or 0.0, process_time(), machine_s or 0.0, known)
-
-    def since(self, before: _Usage) -> _Usage:
-        return _Usage(
-            self.clock_s - before.clock_s,
-            self.server_s - before.server_s,
-            self.own_s - before.own_s,
-            self.machine_s - before.machine_s,
-            self.known,
-        )
-
-    @property
-    def others(self) -> float:
-        """The share of the machine's processors that neither server nor load used, of a difference of readings."""
-        rest_s = self.machine_s - self.server_s - self.own_s
-        return max(0.0, rest_s / (self.clock_s * (os.cpu_count() or 1)))
 
 
 def _drive(state: _Run, opened: Sequence[_Connection], deadline: float) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter, process_time
 
 _PROC = Path("/proc")
 _ESTABLISHED = "01"  # in /proc/net/tcp
@@ -37,6 +39,40 @@ def busy_seconds() -> float | None:
         return None
     user, nice, system, _idle, _waiting, interrupts, soft_interrupts, steal = map(int, fields)
     return (user + nice + system + interrupts + soft_interrupts + steal) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Readings in seconds: the clock, and processor time of the server, of this process and of the machine."""
+
+    clock_s: float
+    server_s: float
+    own_s: float
+    machine_s: float
+    known: bool
+
+    @classmethod
+    def now(cls, pids: list[int]) -> Usage:
+        """Take the readings; `known` is false where the kernel does not tell."""
+        server_s, machine_s = cpu_seconds(pids), busy_seconds()
+        known = server_s is not None and machine_s is not None
+        return cls(perf_counter(), server_s or 0.0, process_time(), machine_s or 0.0, known)
+
+    def since(self, before: Usage) -> Usage:
+        """Return what was used since an earlier reading."""
+        return Usage(
+            self.clock_s - before.clock_s,
+            self.server_s - before.server_s,
+            self.own_s - before.own_s,
+            self.machine_s - before.machine_s,
+            self.known,
+        )
+
+    @property
+    def others(self) -> float:
+        """The share of the machine's processors that neither server nor load used, of a difference of readings."""
+        rest_s = self.machine_s - self.server_s - self.own_s
+        return max(0.0, rest_s / (self.clock_s * (os.cpu_count() or 1)))
 
 
 def connections(pids: list[int], port: int) -> list[int]:
