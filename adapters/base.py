@@ -1,7 +1,7 @@
 """The contract between a node and a source.
 
 INVARIANT: no raw source value crosses this border. What comes out of an adapter is a result code per
-attribute, an opaque fingerprint of the compared value and, if agreed, a masked string. No record type is
+attribute, opaque fingerprints of the source's values and, if agreed, a masked string. No record type is
 defined here, so none can be returned. Sources are read-only.
 """
 
@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 Option: TypeAlias = "str | int | bool | Sequence[str]"
+
+EXISTENCE: Final = "*"
+"""Stands for a column where none is read: that there is a row."""
 
 
 class Code(StrEnum):
@@ -53,6 +56,11 @@ class AttributeBinding:
     columns: Mapping[str, str]
     options: Mapping[str, Option] = field(default_factory=dict)
     mask: str | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns it reads, sorted, each once; `EXISTENCE` where it reads none."""
+        return tuple(sorted(set(self.columns.values()))) or (EXISTENCE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +104,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class AttributeAnswer:
-    """The verdict on one declared attribute.
-
-    `fingerprint` is a keyed digest of the source value that was compared (equal values, equal fingerprints,
-    under the node's key only), None where there was no row; `masked` is set only if asked for and matched.
-    """
+    """The verdict on one declared or masked attribute; `masked` is set only if asked for and matched."""
 
     code: Code
-    fingerprint: bytes | None = None
     masked: str | None = None
 
 
@@ -114,10 +117,16 @@ class Answer:
     NOT_FOUND: the register did not confirm the subject. NO_MATCH: confirmed, but no row of the relation asked
     agrees in every declared attribute (or there is no row). MATCH: confirmed and agreeing; with nothing
     declared, confirmation alone.
+
+    `values` holds, whatever the result, the fingerprints of each column that the declared and masked attributes read,
+    or of `*` (that there is a row) where they read none: see `adapters.fingerprints`. They are for the disclosure
+    budget inside the node and are never disclosed. An account may be renewed only where the fingerprints of then and
+    of now are both not empty and have none in common; a column that is missing counts as empty.
     """
 
     result: Code
     attributes: Mapping[str, AttributeAnswer]
+    values: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ says.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Context, Decimal
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from adapters.base import SourceMisbehaved
-from adapters.normalise import ValueInvalid, real_day
+from adapters.normalise import ValueInvalid, loose, real_day, resident_id
 
 SHANGHAI: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 """Days are days in Asia/Shanghai, which has kept UTC+8 without summer time since 1992."""
@@ -26,7 +27,10 @@ _DAYS_KEPT = 16_384
 _CENT = Decimal("0.01")
 _MOST_DECIMALS = 20
 _TOO_LARGE = Decimal(10) ** 18
+_LONGEST_NUMBER = 200
 _AMOUNT = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,10})?")
+_NUMBER = re.compile(r"(-?)0*([0-9]+)(?:[.·]([0-9]*?)0*)?")
+_OLD_ID = 15
 _DAY = re.compile(r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})(?:[T ][0-9:.]{5,15})?")
 
 
@@ -92,6 +96,54 @@ def amount_of(raw: object) -> Decimal | None:
     if int(amount.as_tuple().exponent) < -_MOST_DECIMALS:
         raise ValueInvalid("the column holds no amount")
     return amount
+
+
+def plain(raw: object) -> str:
+    """Return a column's value as one text, whatever it is bound as: the same for all spellings of the same value.
+
+    Type, width, blanks, letter case, dots, brackets, zeros around a number, the form of a day and of an old id number
+    do not count; blank is null. It tells less apart than any comparator, never more. Raises `SourceMisbehaved` for
+    a type that no column may have.
+    """
+    if raw is None:
+        return ""
+    # INVARIANT: the form stays as it is from version to version: another one would renew every disclosure account.
+    text = raw.strip() if isinstance(raw, str) else _written(raw)
+    return _plain_day(text) or _plain_number(loose(text))
+
+
+def _written(raw: object) -> str:
+    if isinstance(raw, datetime):
+        return _local_day(raw).isoformat()
+    if isinstance(raw, date):
+        return raw.isoformat()
+    if isinstance(raw, float) and abs(raw) < _TOO_LARGE:
+        return str(amount_of(raw))
+    if isinstance(raw, Decimal) and raw.is_finite() and abs(raw.adjusted()) < _LONGEST_NUMBER:
+        return f"{raw:f}"
+    if isinstance(raw, (int, float, Decimal, UUID)):
+        return str(raw)
+    raise SourceMisbehaved(f"a column holds {type(raw).__name__}")
+
+
+def _plain_day(text: str) -> str | None:
+    found = _DAY.fullmatch(text)
+    day = real_day(*found.group(1, 3, 4)) if found else None
+    return None if day is None else day.isoformat()
+
+
+def _plain_number(text: str) -> str:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return text
+    sign, whole, part = found.groups()
+    number = f"{whole}.{part}" if part else whole
+    if sign and number != "0":
+        return sign + number
+    if len(number) == _OLD_ID:
+        with suppress(ValueInvalid):
+            return resident_id(number)
+    return _plain_day(number) or number
 
 
 def instant_of(raw: object) -> datetime | None:

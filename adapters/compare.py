@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from adapters.base import AttributeBinding, BindingInvalid
+from adapters.base import EXISTENCE, AttributeBinding, BindingInvalid
 from adapters.comparison import Comparison, Row, Value
 from adapters.mask import MASKS
 from adapters.ordered import CoversDate, Day, Exists, Within
@@ -53,6 +53,7 @@ def build(binding: AttributeBinding) -> Comparison:
     faults = [
         *(f"needs the column {role!r}" for role in comparator.roles if role not in binding.columns),
         *(f"takes no column {role!r}" for role in binding.columns if role not in comparator.roles),
+        *(f"no column can be named {EXISTENCE!r}" for column in binding.columns.values() if column == EXISTENCE),
         *(f"needs the option {option!r}" for option in sorted(comparator.required - set(binding.options))),
         *(f"takes no option {option!r}" for option in binding.options if option not in allowed),
     ]

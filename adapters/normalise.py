@@ -32,6 +32,8 @@ _FIRST_YEAR = 1800
 _HAN = re.compile(r"[\u4e00-\u9fff]+")
 _DOTS = dict.fromkeys(map(ord, "•・‧.∙⋅ꞏ"), "·")
 _BRACKETS = dict.fromkeys(map(ord, "[{【〔〖「『《〈"), "(") | dict.fromkeys(map(ord, "]}】〕〗」』》〉"), ")")
+_LOOSE = _DOTS | _BRACKETS
+_SETTLED = re.compile(r"[\u4e00-\u9fff0-9A-Za-z()]+")
 # Full-width letters and digits to ASCII capitals, the way they stand in numbers.
 _NARROW = {ord(char.lower()): char for char in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _NARROW |= {ord(char) + 0xFEE0: char for char in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -101,6 +103,18 @@ def organisation(raw: str) -> str:
     if len(raw) <= MAX_ORGANISATION and _HAN.fullmatch(raw):
         return raw
     return _folded(raw, _BRACKETS, MAX_ORGANISATION)
+
+
+def loose(raw: str) -> str:
+    """Return a text of any kind without what the others overlook: blanks, width, kinds of dots and brackets, case.
+
+    Never raises: what is no value of any type keeps its text.
+    """
+    if _SETTLED.fullmatch(raw):
+        return raw.upper()
+    if raw.isascii():
+        return "".join(raw.split()).translate(_LOOSE).upper()
+    return _unspaced(raw, _LOOSE).upper()
 
 
 def code(raw: str) -> str:
@@ -224,9 +238,7 @@ def _folded(raw: str, variants: Mapping[int, str], limit: int) -> str:
     """NFKC without blanks and invisible characters, variants unified; bounded before and after."""
     if len(raw) > limit:
         raise ValueInvalid(f"longer than {limit} characters")
-    text = "".join(char for char in unicodedata.normalize("NFKC", raw) if not _is_blank(char))
-    # Taking a blank out may bring a letter and its accent together, so that they compose only now.
-    text = unicodedata.normalize("NFKC", text.translate(variants))
+    text = _unspaced(raw, variants)
     if not text:
         raise ValueInvalid("empty")
     if len(text) > limit:
@@ -234,6 +246,12 @@ def _folded(raw: str, variants: Mapping[int, str], limit: int) -> str:
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
         raise ValueInvalid("holds control characters")
     return text
+
+
+def _unspaced(raw: str, variants: Mapping[int, str]) -> str:
+    text = "".join(char for char in unicodedata.normalize("NFKC", raw) if not _is_blank(char))
+    # Taking a blank out may bring a letter and its accent together, so that they compose only now.
+    return unicodedata.normalize("NFKC", text.translate(variants))
 
 
 def _is_blank(char: str) -> bool:

@@ -20,7 +20,8 @@ from adapters.base import Answer, Binding, Probe, Question, SourceError, SourceM
 from adapters.columns import instant_of, text_of
 from adapters.engines import close_engine, limit, open_engine
 from adapters.faults import fault_of
-from adapters.judge import Judge, Record
+from adapters.fingerprints import Record
+from adapters.judge import Judge
 from adapters.lookup import Fetch, Rows, fetch, lookup, newest, nothing_of
 from adapters.normalise import stored_forms
 

@@ -10,11 +10,15 @@ import click
 import orjson
 
 from adapters.base import BindingInvalid
+from app.commands.explain import explain
+from app.commands.policy import policy
+from app.commands.replay import replay_command
 from app.identity import keys as node_keys
 from app.identity.keys import KeyInvalid
 from app.log.storage import Store, StoreUnavailable
 from app.refusals import Refusal
 from app.registry import node_directory
+from app.registry.current import NotInForce
 from app.registry.files import NodeFileInvalid
 from app.settings import SettingInvalid, Settings
 from app.valkey import ValkeyFailed
@@ -25,6 +29,7 @@ _OPERATOR_FAULTS = (
     BindingInvalid,
     SettingInvalid,
     NodeFileInvalid,
+    NotInForce,
     KeyInvalid,
     StoreUnavailable,
     ValkeyFailed,
@@ -76,9 +81,10 @@ def write_openapi(folder: Path, output: Path) -> None:
 def check_log() -> None:
     """Re-derive the whole decision log from storage and compare it with its signed head."""
     from app.log.check import check  # noqa: PLC0415
+    from app.services import origin_of  # noqa: PLC0415
 
     settings = Settings.from_env(os.environ)
-    origin = node_directory.load(settings.node_dir).origin
+    origin = origin_of(settings.node_dir)
     store = Store(settings.database_url, settings.state_dir / "writer.lock")
     try:
         report = check(store, NoteSigner(origin, node_keys.load(settings.keys_dir).log).vkey)
@@ -88,11 +94,16 @@ def check_log() -> None:
     sys.exit(0 if report.sound else 1)
 
 
+for command in (explain, replay_command, policy):
+    cli.add_command(command)
+
+
 def openapi(folder: Path) -> bytes:
     """The OpenAPI document of a node directory, with sorted members, as it is committed."""
     from app.factory import bare_app  # noqa: PLC0415
 
-    application = bare_app(node_directory.load(folder), 65_536)
+    directory = node_directory.load(folder)
+    application = bare_app(directory, directory.agreements_if_active(), 65_536)
     with application.test_client() as client:
         document = client.get("/openapi.json").get_json()
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

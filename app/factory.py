@@ -5,9 +5,25 @@ from __future__ import annotations
 from flask import Flask, Response
 
 from app import services
-from app.api import catalogue, decisions, documents, log, problems, security, tokens, verifications
+from app.api import (
+    agreements,
+    applications,
+    catalogue,
+    decisions,
+    disputes,
+    documents,
+    log,
+    operations,
+    problems,
+    security,
+    tokens,
+    usage,
+    verifications,
+)
 from app.log.storage import StoreUnavailable
 from app.refusals import Refusal
+from app.registry.agreements import Agreements
+from app.registry.current import Registry
 from app.registry.node_directory import NodeDirectory
 from app.services import Node
 from app.settings import Settings
@@ -20,12 +36,19 @@ def create_app(settings: Settings) -> Flask:
 
 def app_for(node: Node) -> Flask:
     """The application of a node that is already built."""
-    app = bare_app(node.directory, node.settings.max_body_bytes)
+    limit = node.settings.max_body_bytes
+    registry = node.registry
+    app = bare_app(registry.directory, registry.agreements, limit)
     app.extensions["hecha"] = node
+
+    def document(registry: Registry) -> bytes:
+        return documents.written(bare_app(registry.directory, registry.agreements, limit).extensions[documents.API])
+
+    app.extensions[documents.CURRENT] = documents.CurrentDocument(lambda: node.registry, document)
     return app
 
 
-def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
+def bare_app(directory: NodeDirectory, held: Agreements, max_body_bytes: int) -> Flask:
     """Routes and documents without a node behind them: enough to write openapi.json."""
     app = Flask("hecha", static_folder=None)
     app.url_map.merge_slashes = False  # a path with an empty part is unknown, not somewhere else
@@ -35,10 +58,10 @@ def bare_app(directory: NodeDirectory, max_body_bytes: int) -> Flask:
     api = documents.open_api(app)
     app.register_error_handler(StoreUnavailable, problems.from_store)
     app.register_error_handler(Exception, problems.from_unknown)
-    for module in (tokens, catalogue, decisions, log):
+    for module in (tokens, catalogue, decisions, usage, applications, agreements, disputes, log, operations):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(verifications.blueprint)
-    documents.add_questions(api, directory.catalogue, directory.agreements)
+    documents.add_questions(api, directory.catalogue, held)
     documents.add_pages(app)
 
     @app.route("/livez")

@@ -1,4 +1,4 @@
-"""One question's evidence: an event is filled as the path goes, written once, and answered with a receipt.
+"""Evidence: an event of a question is filled as the path goes and written once, a step with the change it makes.
 
 INVARIANT: what identifies a person goes into commitments (log), sealed salts and keyed tags (index) only.
 """
@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from app.identity.caller import Caller
-from app.limits import Reservation
+from app.limits.account import Reservation
 from app.log.idempotency import Claim
 from app.log.sealing import Sealer
 from app.log.sequencer import Entry, NotWritten, Sequencer
@@ -22,6 +22,7 @@ from app.refusals import Refusal
 from app.registry.agreements import Agreement
 from app.registry.catalogue import Service
 from app.registry.question import Asked
+from app.steps import Step, digest_of, rfc3339
 from evidence.receipt import ReceiptSigner, payload
 from evidence.record import seal
 from policies.decision import Decision
@@ -30,11 +31,17 @@ logger = logging.getLogger(__name__)
 
 # Opened inside the node and by two auditors only: a consumer's receipt never opens it.
 INSIDE_ONLY = frozenset(("true_result",))
+SALT = 32  # bytes of a record's master salt; what is sealed behind it is the answer, to be given again
 
 
 @dataclass(slots=True)
 class Event:
-    """What is known of one question so far. `hidden` holds what is committed, by committed field."""
+    """What is known of one question so far. `hidden` holds what is committed, by committed field.
+
+    `epoch` is the registry's that the decision was made under, `until` the moment (seconds since 1970) at which a
+    permit ends, `facts` what it was made from. `kept` is the true answer, to be given again to the same question.
+    `notice` names the provider that is to be told.
+    """
 
     id: str
     at: datetime
@@ -53,6 +60,13 @@ class Event:
     hidden: dict[str, Any] = field(default_factory=dict)
     claim: Claim | None = None
     stored: Callable[[str], Mapping[str, Any]] | None = None
+    index: int = -1  # in the log, once it is recorded
+    epoch: int | None = None
+    until: float | None = None
+    facts: bytes | None = None
+    kept: bytes = b""
+    notice: str | None = None
+    renewed: set[str] = field(default_factory=set)  # accounts that begin anew with this question
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +92,72 @@ class Recorder:
     def record(self, event: Event) -> str:
         """Write the event durably and return its receipt.
 
-        Raises `Refusal` record-not-written, and `ReservationStale` where its reservation no longer holds.
+        Raises `Refusal` record-not-written, `ReservationStale` where its reservation no longer holds, and
+        `RegistryChanged` where its decision does not.
         """
-        master = secrets.token_bytes(32)
+        master = secrets.token_bytes(SALT)
         sealed = seal(_members(event), event.hidden, master)
         openings = {name: salt for name, salt in sealed.openings.items() if name not in INSIDE_ONLY}
 
         def receipt(index: int) -> str:
-            document = payload(
-                issuer=self.issuer,
-                issued_at=int(event.at.timestamp()),
-                record=sealed.body,
-                origin=self.origin,
-                index=index,
-                openings=openings,
-                result=event.disclosed,
-            )
-            return self.signer.sign(document)
+            return self._receipt(event.at, sealed.body, index, openings=openings, result=event.disclosed)
 
         stored, reservation = event.stored, event.reservation
         entry = Entry(
             body=sealed.body,
             index_row=_index_row(event, self.index_key),
-            sealed_salt=self.sealer.seal(master, event.id),
+            sealed_salt=self.sealer.seal(master + event.kept, event.id),
             charges=reservation.charges if reservation else (),
             generation=reservation.generation if reservation else None,
+            epoch=event.epoch,
+            until=event.until,
             completed=(lambda index: stored(receipt(index))) if stored else None,
+            notice=event.notice,
         )
+        event.index = self._append(entry)
+        return receipt(event.index)
+
+    def record_step(self, step: Step) -> str:
+        """Write the step with its change and return its receipt.
+
+        Raises `Refusal`: that of the change, or record-not-written; in both cases nothing has changed.
+        """
+        entry, receipt = self.entry(step)
+        return receipt(self._append(entry))
+
+    def entry(self, step: Step) -> tuple[Entry, Callable[[int], str]]:
+        """What the step writes, and what makes its receipt once its index in the log is known."""
+        body = seal(step.clear(), {}, secrets.token_bytes(SALT)).body
+
+        def receipt(index: int) -> str:
+            return self._receipt(step.at, body, index)
+
+        stored = step.stored
+        made = Entry(
+            body=body,
+            index_row=step.index_row(),
+            change=step.make,
+            moves_epoch=step.moves_epoch,
+            completed=(lambda index: stored(receipt(index))) if stored else None,
+            step=step.row(),
+        )
+        return made, receipt
+
+    def _receipt(self, at: datetime, body: bytes, index: int, **opened: Any) -> str:
+        document = payload(
+            issuer=self.issuer,
+            issued_at=int(at.timestamp()),
+            record=body,
+            origin=self.origin,
+            index=index,
+            openings=opened.get("openings", {}),
+            result=opened.get("result"),
+        )
+        return self.signer.sign(document)
+
+    def _append(self, entry: Entry) -> int:
         try:
-            return receipt(self.sequencer.append(entry))
+            return self.sequencer.append(entry)
         except NotWritten as error:
             logger.error("record not written: %s", error)  # noqa: TRY400 - the text is the kind of fault
             raise Refusal(
@@ -114,11 +165,6 @@ class Recorder:
                 "The decision log cannot be written, so nothing is answered: try again shortly.",
                 headers={"Retry-After": "5"},
             ) from None
-
-
-def rfc3339(moment: datetime) -> str:
-    """The moment in UTC with milliseconds, as records write it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def _members(event: Event) -> dict[str, Any]:
@@ -146,6 +192,7 @@ def _members(event: Event) -> dict[str, Any]:
         members["limit"] = event.limit
         members["rules"] = [rule.id for rule in event.decision.rules]
         members["policy"] = event.decision.digest
+        members["facts"] = digest_of(event.facts or b"")
     if event.as_of is not None:
         members["as_of"] = event.as_of
     return members
@@ -170,6 +217,7 @@ def _index_row(event: Event, key: bytes) -> dict[str, Any]:
         "subject_tag": _subject_tag(service, asked, key),
         "case_number": asked.case if asked else None,
         "operator": asked.operator if asked else None,
+        "facts": event.facts,
     }
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -19,14 +22,18 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from app.factory import create_app
 from app.identity import keys
-from app.limits import Limiter
+from app.identity.keys import KeyInvalid
+from app.limits.limiter import Limiter
 from app.log.migration import upgrade
-from app.log.storage import Store, prepare
-from app.registry import node_directory
-from app.services import check_sources, redis_url
+from app.log.storage import Store, StoreUnavailable, log_name, prepare
+from app.refusals import Refusal
+from app.revisions import REFUSALS, Revisions
+from app.services import check_sources, make_recorder, origin_of, redis_url
 from app.settings import SettingInvalid, Settings
 from app.valkey import EmbeddedValkey
 from evidence.note import NoteSigner
+
+logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 75
 STALLED_S = 10  # how long a handshake, a head or a body may stand still before its thread is given back
@@ -111,6 +118,21 @@ class Server(BaseApplication):  # type: ignore[misc]
         }.items():
             self.cfg.set(name, value)
 
+    def reload(self) -> None:
+        """On SIGHUP, in the master: put the directory on disk in force, then start workers anew.
+
+        A directory that is refused leaves the running one in force; the reason is in the log.
+        """
+        super().reload()
+        try:
+            with closing(Store(self._settings.database_url, self._settings.state_dir / "writer.lock")) as store:
+                changed = put_in_force(self._settings, store)
+        except (*REFUSALS, KeyInvalid, StoreUnavailable, Refusal, OSError) as error:
+            # INVARIANT: nothing may leave this method, or gunicorn's master would end.
+            logger.error("the running revision stays in force: %s", error)  # noqa: TRY400
+        else:
+            logger.warning("the node directory was %s", "put in force" if changed else "in force already")
+
     def load(self) -> Flask:
         """The application of one worker; what it starts with is never collected again."""
         application = create_app(self._settings)
@@ -162,14 +184,29 @@ def serve(settings: Settings) -> None:
             embedded.stop()
 
 
-def prepare_state(settings: Settings) -> None:
-    """Once, before any worker: database shape, head of the log, and the limiter rebuilt from the charge rows."""
-    directory = node_directory.load(settings.node_dir)
-    check_sources(directory, os.environ)
-    store = Store(settings.database_url, settings.state_dir / "writer.lock")
-    try:
+def prepare_state(settings: Settings, env: Mapping[str, str] | None = None) -> None:
+    """Once, before any worker: database shape, node directory in force, limiter rebuilt from the charge rows.
+
+    Raises what start-up refuses: `NodeFileInvalid` for a directory that is not signed, altered, or rolled back.
+    """
+    held = keys.load(settings.keys_dir)
+    with closing(Store(settings.database_url, settings.state_dir / "writer.lock")) as store:
         upgrade(store)
-        prepare(store, NoteSigner(directory.origin, keys.load(settings.keys_dir).log))
+        if log_name(store) is None:
+            prepare(store, NoteSigner(origin_of(settings.node_dir), held.log))
+        put_in_force(settings, store, env)
         Limiter(redis_url(settings), store).rebuild(at_start=True)
-    finally:
-        store.close()
+
+
+def put_in_force(settings: Settings, store: Store, env: Mapping[str, str] | None = None) -> bool:
+    """Put the node directory on disk in force; whether anything changed. Raises as `Revisions.install`."""
+    return revisions_of(settings, store, env).install(settings.node_dir)
+
+
+def revisions_of(settings: Settings, store: Store, env: Mapping[str, str] | None = None) -> Revisions:
+    """What holds a node directory against the one in force, on a prepared database. Raises `KeyInvalid`."""
+    held = keys.load(settings.keys_dir)
+    # The log knows its name, so that a directory that cannot even be read is refused on the record.
+    recorder = make_recorder(settings, held, store, log_name(store) or origin_of(settings.node_dir))
+    check = partial(check_sources, env=os.environ if env is None else env)
+    return Revisions(store, recorder, settings.keys_dir, check)

@@ -6,26 +6,32 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from adapters.base import Adapter
 from adapters.registry import load_adapter
+from app.charging import Charging
 from app.identity import keys as node_keys
 from app.identity.caller import Identity
 from app.identity.certificate import Certificates
 from app.identity.keys import NodeKeys
 from app.identity.token import Tokens
-from app.limits import Limiter
+from app.limits.account import keyed
+from app.limits.limiter import Limiter
 from app.log.idempotency import Idempotency
 from app.log.sealing import Sealer
 from app.log.sequencer import Sequencer
-from app.log.storage import Store, prepare
+from app.log.storage import Store
 from app.recording import Recorder
-from app.registry import node_directory
+from app.registry import files
 from app.registry.catalogue import Service
+from app.registry.current import Current, Registry
 from app.registry.node_directory import NodeDirectory
-from app.registry.question import QuestionReader
+from app.revisions import Revisions
 from app.settings import SettingInvalid, Settings
-from app.verification import Registry, Verification
+from app.sources import Sources
+from app.verification import Verification
 from evidence.jwk import PURPOSE, thumbprint, to_jwk
 from evidence.note import NoteSigner
 from evidence.receipt import ReceiptSigner
@@ -38,14 +44,20 @@ class Node:
     """A running node: what HTTP and the command line work with."""
 
     settings: Settings
-    directory: NodeDirectory
+    current: Current
     keys: NodeKeys
     store: Store
     limiter: Limiter
     identity: Identity
     recorder: Recorder
     verification: Verification
+    revisions: Revisions
     vkey: str
+
+    @property
+    def registry(self) -> Registry:
+        """What is in force, looked after once a second."""
+        return self.current.look()
 
     @property
     def jwks(self) -> dict[str, list[dict[str, str]]]:
@@ -56,48 +68,62 @@ class Node:
 
     def close(self) -> None:
         """Give back sources and the node database."""
-        for adapter in self.verification.registry.adapters.values():
-            adapter.close()
+        self.current.close()
         self.store.close()
 
 
 def build(settings: Settings, env: Mapping[str, str] | None = None) -> Node:
-    """Build a node. Raises `SettingInvalid`, `NodeFileInvalid`, `KeyInvalid` or `StoreUnavailable`."""
-    directory = node_directory.load(settings.node_dir)
+    """Build a node on a prepared database.
+
+    Raises `SettingInvalid`, `NotInForce`, `KeyInvalid` or `StoreUnavailable`.
+    """
     keys = node_keys.load(settings.keys_dir)
     store = Store(settings.database_url, settings.state_dir / "writer.lock")
-    log_signer = NoteSigner(directory.origin, keys.log)
-    prepare(store, log_signer)
+    variables = os.environ if env is None else env
+    current = Current(store, lambda services: bind(services, keys.fingerprint, variables))
+    origin = current.registry.directory.origin
+    log_signer = NoteSigner(origin, keys.log)
     sealer = Sealer(keys.seal)
-    recorder = Recorder(
-        sequencer=Sequencer(store, log_signer),
-        signer=ReceiptSigner(keys.receipt, thumbprint(keys.receipt.public_key())),
-        sealer=sealer,
-        index_key=keys.index,
-        origin=directory.origin,
-        issuer=settings.issuer,
-    )
+    recorder = make_recorder(settings, keys, store, origin)
     limiter = Limiter(redis_url(settings), store)
-    services = directory.catalogue.services
-    adapters = _adapters(services, keys.fingerprint, os.environ if env is None else env)
     verification = Verification(
-        registry=Registry(
-            departments=directory.departments,
-            catalogue=directory.catalogue,
-            agreements=directory.agreements,
-            rules=directory.rules,
-            readers={name: QuestionReader(service) for name, service in services.items()},
-            adapters=adapters,
-        ),
+        current=current,
         recorder=recorder,
-        limiter=limiter,
+        charging=Charging(limiter, recorder.sequencer, keys.account, keyed(keys.fingerprint, "id")[:6]),
         idempotency=Idempotency(store, sealer),
+        sources=Sources(store, sealer, settings.source_timeout_s),
         account_key=keys.account,
-        source_timeout_s=settings.source_timeout_s,
     )
     tokens = Tokens(keys.token, settings.issuer, settings.token_lifetime_s)
-    identity = Identity(Certificates(directory.departments), tokens)
-    return Node(settings, directory, keys, store, limiter, identity, recorder, verification, vkey=log_signer.vkey)
+    return Node(
+        settings=settings,
+        current=current,
+        keys=keys,
+        store=store,
+        limiter=limiter,
+        identity=Identity(Certificates(lambda: current.look().departments), tokens),
+        recorder=recorder,
+        verification=verification,
+        revisions=Revisions(store, recorder, settings.keys_dir, partial(check_sources, env=variables)),
+        vkey=log_signer.vkey,
+    )
+
+
+def make_recorder(settings: Settings, keys: NodeKeys, store: Store, origin: str) -> Recorder:
+    """What writes the decision log named `origin`."""
+    return Recorder(
+        sequencer=Sequencer(store, NoteSigner(origin, keys.log)),
+        signer=ReceiptSigner(keys.receipt, thumbprint(keys.receipt.public_key())),
+        sealer=Sealer(keys.seal),
+        index_key=keys.index,
+        origin=origin,
+        issuer=settings.issuer,
+    )
+
+
+def origin_of(folder: Path) -> str:
+    """The name of the log (C2SP) that a node directory on disk gives. Raises `NodeFileInvalid`."""
+    return files.read(folder / "node.yaml").text("origin")
 
 
 def redis_url(settings: Settings) -> str:
@@ -107,11 +133,12 @@ def redis_url(settings: Settings) -> str:
 
 def check_sources(directory: NodeDirectory, env: Mapping[str, str]) -> None:
     """Bind every service to its source once, to be told of a bad binding before any worker starts."""
-    for adapter in _adapters(directory.catalogue.services, bytes(32), env).values():
+    for adapter in bind(directory.catalogue.services, bytes(32), env).values():
         adapter.close()
 
 
-def _adapters(services: Mapping[str, Service], key: bytes, env: Mapping[str, str]) -> dict[str, Adapter]:
+def bind(services: Mapping[str, Service], key: bytes, env: Mapping[str, str]) -> dict[str, Adapter]:
+    """Open the source of every service that has one. Raises `SettingInvalid` and `BindingInvalid`."""
     adapters = {}
     for name, service in services.items():
         if service.answerable is None:

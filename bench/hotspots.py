@@ -25,8 +25,7 @@ from werkzeug.wsgi import ClosingIterator
 from app.factory import app_for
 from app.identity import keys
 from app.identity.certificate import PEER_CERTIFICATE
-from app.log.migration import upgrade
-from app.log.storage import Store
+from app.server import prepare_state
 from app.services import build
 from app.settings import Settings
 from app.valkey import EmbeddedValkey
@@ -103,9 +102,7 @@ def _node(var: Path) -> Iterator[tuple[Flask, str, bytes]]:
     valkey = EmbeddedValkey(settings.state_dir)
     valkey.start()
     try:
-        store = Store(settings.database_url, settings.state_dir / "writer.lock")
-        upgrade(store)
-        store.close()
+        prepare_state(settings, env)
         node = build(settings, env)
         application = app_for(node)
         gc.collect()

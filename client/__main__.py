@@ -1,4 +1,4 @@
-"""Commands for consuming systems and auditors: verify evidence offline, audit a log, ask one question.
+"""Commands for consuming systems, auditors and stewards: verify evidence, audit a log, ask, accept an agreement.
 
 Exit codes: 0 verified and complete; 1 not verified, or no reply; 2 wrong usage; 3 signed, but without proof of
 the log; 4 the node did not answer the question.
@@ -19,7 +19,9 @@ from client.errors import ClientError
 from client.evidence_file import append_evidence, read_documents
 from client.http import NodeClient, Reply
 from client.report import Tally, print_log, progress_bar
+from client.signing import KeyInvalid, accept, accepted_by, read_document, read_private_key, read_public_key
 from client.verify import Outcome, Trust, check_document, check_evidence
+from evidence.canonical import NotCanonical
 from evidence.checkpoint import NoteVerifier
 from evidence.errors import KeyNotVerified, NotVerified
 from evidence.receipt import keys_from_jwks
@@ -140,6 +142,37 @@ def ask(
     click.echo(f"evidence in {path}")
     refused = finding.outcome is Outcome.COMPLETE and asked.reply.status != 200
     ctx.exit(REFUSED if refused else finding.outcome.value)
+
+
+@main.command()
+@click.argument("agreement", type=FILE)
+@click.option(
+    "--key", type=FILE, required=True, help="Your department's signing key, PEM; public suffices to verify."
+)
+@click.option("--verify", "signature", help="Check this signature instead of making one.")
+def sign(agreement: Path, key: Path, signature: str | None) -> None:
+    """Accept AGREEMENT for your department: print its digest and the detached signature over it.
+
+    AGREEMENT is the document as the node gives it (JSON). Read it first: the digest names every word of it. With
+    --verify, exit code 0 if the signature is by this key over this document, else 1.
+    """
+    try:
+        document = read_document(agreement.read_bytes())
+    except NotCanonical as error:
+        raise click.UsageError(f"{agreement}: {error}") from None
+    click.echo(document.digest)
+    try:
+        if signature is None:
+            click.echo(accept(document, read_private_key(key.read_bytes(), _password)))
+        else:
+            public = read_public_key(key.read_bytes(), _password)
+            click.echo(f"signed by {_reported(lambda: accepted_by(document, signature, public))}")
+    except KeyInvalid as error:
+        raise click.UsageError(f"{key}: {error}") from None
+
+
+def _password() -> bytes:
+    return str(click.prompt("Password of the key", hide_input=True, err=True)).encode()
 
 
 def _verdict(reply: Reply) -> str:

@@ -22,6 +22,10 @@ class ReceiptNotVerified(NotVerified):
     """The receipt is malformed, is no receipt of this kind, or contradicts itself."""
 
 
+class JwsNotVerified(NotVerified):
+    """A document is no compact JWS with ES256 of the type asked for."""
+
+
 class SignatureNotVerified(NotVerified):
     """A signature is not by the key it names, or what it signed was altered."""
 

@@ -1,7 +1,6 @@
-"""Receipts: JWS compact ES256 over a record, its place in the log and the openings its consumer may have.
+"""Receipts: a compact JWS over a record, its place in the log and the openings its consumer may have.
 
-The header is exactly alg, kid and typ. The payload is canonical JSON, so one receipt has one payload. Key
-references in a header (jku, jwk, x5u) are never followed: any further header member refuses the receipt.
+The payload is canonical JSON, so one receipt has one payload; `evidence.jws` has the rules of header and signature.
 """
 
 from __future__ import annotations
@@ -11,19 +10,15 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 
-from evidence.base64s import decode_url, encode_url
+from evidence import jws as signing
 from evidence.canonical import JSON, NotCanonical, canonical, parse_canonical
 from evidence.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
 from evidence.errors import (
     CommitmentNotVerified,
+    JwsNotVerified,
     ProofNotVerified,
     ReceiptNotVerified,
-    SignatureNotVerified,
 )
 from evidence.jwk import keys_from_jwks, thumbprint, to_jwk
 from evidence.merkle import MAX_SIZE, leaf_hash, verify_inclusion
@@ -32,6 +27,8 @@ from evidence.record import COMMITTED, check_record, open_commitment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 __all__ = [
     "Receipt",
@@ -46,9 +43,6 @@ __all__ = [
 
 TYPE = "hecha-receipt+jws"
 MAX_RECEIPT = 262_144  # characters
-_ECDSA = ec.ECDSA(SHA256())
-# RFC 6979: the same payload gives the same bytes, and no bad random source can leak the key.
-_DETERMINISTIC = ec.ECDSA(SHA256(), deterministic_signing=True)
 _ASKED = ("subject", "declared", "case", "operator")
 _MEMBERS = {"iat", "iss", "log", "openings", "record"}
 
@@ -57,17 +51,12 @@ class ReceiptSigner:
     """Signs payloads under one P-256 key known as `kid`; raises `ValueError` for another curve."""
 
     def __init__(self, private_key: ec.EllipticCurvePrivateKey, kid: str) -> None:
-        if not isinstance(private_key.curve, ec.SECP256R1):
-            raise ValueError("an ES256 key is on the curve P-256")  # noqa: TRY004 - a wrong value
         self.kid = kid
-        self._private_key = private_key
-        self._header = encode_url(canonical({"alg": "ES256", "kid": kid, "typ": TYPE})) + "."
+        self._signer = signing.Signer(private_key, TYPE, kid)
 
     def sign(self, payload: bytes) -> str:
         """Return the compact JWS of `payload` (RFC 7515 §7.1); the same payload gives the same text."""
-        signed = self._header + encode_url(payload)
-        r, s = decode_dss_signature(self._private_key.sign(signed.encode(), _DETERMINISTIC))
-        return f"{signed}.{encode_url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+        return self._signer.sign(payload)
 
 
 def payload(  # noqa: PLR0913 - the members of one document, each by name
@@ -170,41 +159,11 @@ def verify_receipt(jws: str, keys: Mapping[str, ec.EllipticCurvePublicKey]) -> R
     """Return the receipt in a compact JWS signed by one of `keys`; raises a `NotVerified` of its flaw."""
     if len(jws) > MAX_RECEIPT:
         raise ReceiptNotVerified("The receipt is too large to be one.")
-    parts = jws.split(".")
-    if len(parts) != 3:
-        raise ReceiptNotVerified("The receipt is not a compact JWS of three parts.")
     try:
-        header, body, signature = map(decode_url, parts)
-    except ValueError:
-        raise ReceiptNotVerified("A part of the receipt is not base64url.") from None
-    kid = _checked_kid(header)
-    if kid not in keys:
-        raise SignatureNotVerified("The receipt is signed by a key that is not trusted here.")
-    _check_signature(keys[kid], signature, f"{parts[0]}.{parts[1]}".encode())
-    return _parse_payload(kid, body)
-
-
-def _checked_kid(header: bytes) -> str:
-    try:
-        value = parse_canonical(header)
-    except NotCanonical:
-        raise ReceiptNotVerified("The receipt's header is not canonical JSON.") from None
-    if not isinstance(value, dict) or value.keys() != {"alg", "kid", "typ"}:
-        raise ReceiptNotVerified("The receipt's header is not exactly alg, kid and typ.")
-    if value["alg"] != "ES256" or value["typ"] != TYPE or not isinstance(value["kid"], str):
-        raise ReceiptNotVerified("The document is not a receipt signed with ES256.")
-    return value["kid"]
-
-
-def _check_signature(key: ec.EllipticCurvePublicKey, signature: bytes, signed: bytes) -> None:
-    wrong = SignatureNotVerified("The receipt's signature is wrong: it was forged or altered.")
-    if len(signature) != 64:
-        raise wrong
-    der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
-    try:
-        key.verify(der, signed, _ECDSA)
-    except InvalidSignature:
-        raise wrong from None
+        signed = signing.verify(jws, keys, TYPE, named="receipt")
+    except JwsNotVerified as error:
+        raise ReceiptNotVerified(str(error)) from None
+    return _parse_payload(signed.kid, signed.payload)
 
 
 def _parse_payload(kid: str, body: bytes) -> Receipt:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 COMMITTED = ("subject", "question", "declared", "result", "true_result", "case", "operator")
-KINDS = frozenset({"question", "token"})
+KINDS = frozenset({"question", "token", "application", "agreement", "dispute", "revision"})
 MAX_BODY = 65_535  # a tlog-tiles entry bundle prefixes each entry with its length as uint16
 
 _SALT_LABELS = {field: b"hecha/salt/v1/" + field.encode() for field in COMMITTED}
@@ -94,6 +94,10 @@ def _texts(value: object) -> bool:
     return isinstance(value, list) and len(value) <= 256 and all(map(_text, value))
 
 
+def _count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
 def _matching(pattern: str) -> Callable[[object], bool]:
     compiled = re.compile(pattern, re.ASCII)
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
@@ -103,7 +107,9 @@ def _matching(pattern: str) -> Callable[[object], bool]:
 # that an older verifier still checks a newer node's records.
 MEMBERS: Mapping[str, Callable[[object], bool]] = MappingProxyType(
     {
-        "kind": _matching("question|token"),  # what was done: an answer asked for, a token issued
+        # what was done: an answer asked for, a token issued, a step of an application, agreement or dispute taken,
+        # a revision of the node directory put in force or refused
+        "kind": _matching("question|token|application|agreement|dispute|revision"),
         "id": _matching("[A-Za-z0-9_-]{16,64}"),  # decision id, at least 128 random bits
         "at": _matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z"),  # when it was decided, RFC 3339, UTC
         "consumer": _text,  # department of the caller
@@ -114,15 +120,29 @@ MEMBERS: Mapping[str, Callable[[object], bool]] = MappingProxyType(
         "purpose": _text,  # for what, in the agreement's word
         "decision": _matching("permit|deny"),  # the policy's verdict
         "limit": _matching("none|quota|budget"),  # which limit stopped it
-        "state": _matching("[a-z]+(-[a-z]+)*"),  # answered, or the slug of the problem document
+        "state": _matching("[a-z]+(-[a-z]+)*"),  # answered, or the slug of the problem document; a step's outcome
         "rules": _texts,  # ids of the rules that decided
         "policy": _text,  # digest of the policy revision
         "agreement": _text,  # digest of the agreement or standing terms
         "contract": _text,  # digest of the match contract
         "as_of": _text,  # last update of the source that answered
+        "facts": _text,  # digest of what the decision was made from
+        "department": _text,  # whose client took a step
+        "about": _text,  # id of the application, agreement or dispute that a step is about
+        "document": _text,  # digest of the step's document
+        "revision": _count,  # number of the revision of the node directory
+        "directory": _text,  # digest of that node directory
     }
 )
-_REQUIRED = {"question": ("id", "at", "state"), "token": ("id", "at")}
+_STEP = ("id", "at", "state", "about", "document")
+_REQUIRED = {
+    "question": ("id", "at", "state"),
+    "token": ("id", "at"),
+    "application": _STEP,
+    "agreement": _STEP,
+    "dispute": _STEP,
+    "revision": ("id", "at", "state", "directory"),
+}
 
 
 def parse_record(body: bytes) -> dict[str, Any]:

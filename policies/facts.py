@@ -11,7 +11,9 @@ from datetime import datetime, timedelta, timezone
 from ipaddress import ip_network
 
 KINDS = ("agreement", "standing-terms")
+SHARING = ("unconditional", "conditional", "withheld")
 STATES = ("approved", "active", "suspended", "expired", "revoked", "superseded")
+LEVELS = ("overall", "per_attribute")
 # China has kept UTC+8 without summer time since 1992; a fixed offset needs no time-zone file.
 CHINA = timezone(timedelta(hours=8), "Asia/Shanghai")
 
@@ -43,6 +45,8 @@ class Terms:
 
     Valid in [valid_from, valid_until). No departments: any, which only standing terms of an unconditional
     service may say. No clients: every client of the department. No networks: any. No hours: always.
+    `signed`: every side's signature is verified. `level` and `masked` are what the answer discloses;
+    `batch_rows` is the largest batch agreed, 0 for none.
     Raises ValueError.
     """
 
@@ -51,6 +55,7 @@ class Terms:
     kind: str
     statutory: bool
     state: str
+    signed: bool
     legal_basis: str
     valid_from: datetime
     valid_until: datetime
@@ -58,8 +63,11 @@ class Terms:
     clients: frozenset[str]
     purposes: frozenset[str]
     attributes: frozenset[str]
+    level: str
+    masked: frozenset[str]
     hours: Hours | None
     networks: tuple[str, ...]
+    batch_rows: int
     security_agreement: bool
 
     def __post_init__(self) -> None:
@@ -69,14 +77,20 @@ class Terms:
             raise ValueError(f"state must be one of {', '.join(STATES)}")
         if self.statutory and self.kind != "standing-terms":
             raise ValueError("only standing terms can be statutory")
-        for moment in (self.valid_from, self.valid_until):
-            # INVARIANT: decisions are made per whole second; a finer boundary could be overstepped.
-            if moment.utcoffset() is None or moment.microsecond:
-                raise ValueError("validity needs aware times on whole seconds")
-        if self.valid_from >= self.valid_until:
-            raise ValueError("validity must begin before it ends")
+        _check_validity(self.valid_from, self.valid_until)
+        _check_level(self.level)
+        if "" in self.purposes:
+            raise ValueError("a purpose has a name")
+        if strange := self.masked - self.attributes:
+            raise ValueError(f"masked values need agreed attributes: {', '.join(sorted(strange))}")
+        if self.batch_rows < 0:
+            raise ValueError("batch_rows is a number from 0 upwards; 0 agrees to no batch")
         for network in self.networks:
             ip_network(network)
+
+    def __hash__(self) -> int:
+        """Hash by the digest alone: equal terms have equal digests, and every question looks its terms up."""
+        return hash(self.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +98,10 @@ class Facts:
     """The facts of one question: who asks what, for which purpose, under which terms, from where and when.
 
     `attributes` are the declared attributes and those whose masked value is asked. `withheld_basis` is the
-    provider's legal ground for withholding. `case_agreed` and `operator_agreed`: present and of the agreed
-    pattern.
-    Raises ValueError when `at` is not aware.
+    provider's legal ground for withholding. `service_level` and `service_masks` are the most that the provider
+    publishes for the service. `case_agreed` and `operator_agreed`: present and of the agreed pattern. `rows`:
+    those of the batch, 0 for a single question.
+    Raises ValueError when `at` is not aware, for a level that is none, or fewer than no rows.
     """
 
     client: str
@@ -98,6 +113,8 @@ class Facts:
     provider: str
     provider_suspended: bool
     withheld_basis: str | None
+    service_level: str
+    service_masks: frozenset[str]
     purpose: str
     attributes: frozenset[str]
     terms: Terms | None
@@ -105,7 +122,25 @@ class Facts:
     operator_agreed: bool
     address: str
     at: datetime
+    rows: int = 0
 
     def __post_init__(self) -> None:
+        _check_level(self.service_level)
+        if self.rows < 0:
+            raise ValueError("rows is a number from 0 upwards; 0 is a single question")
         if self.at.utcoffset() is None:
             raise ValueError("the time of a question must be aware")
+
+
+def _check_validity(valid_from: datetime, valid_until: datetime) -> None:
+    for moment in (valid_from, valid_until):
+        # INVARIANT: decisions are made per whole second; a finer boundary could be overstepped.
+        if moment.utcoffset() is None or moment.microsecond:
+            raise ValueError("validity needs aware times on whole seconds")
+    if valid_from >= valid_until:
+        raise ValueError("validity must begin before it ends")
+
+
+def _check_level(level: str) -> None:
+    if level not in LEVELS:
+        raise ValueError(f"a level of disclosure is one of {', '.join(LEVELS)}")

@@ -1,18 +1,20 @@
 """Rule files become checked rules, or `RulesInvalid` says which file, line and rule is wrong, and why.
 
-Every rule has `@id`, `@basis`, `@reason` (English) and `@reason_zh`; ids are unique; every name it uses
-stands in the schema. A file that narrows (a department's own) holds no permit. Templates are refused, because
-they apply to nothing.
+Every rule has `@id`, `@basis`, `@reason` (English) and `@reason_zh`, every permit `@needs` and `@needs_zh`; ids
+are unique; every name it uses stands in the schema. A file that narrows (a department's own) holds no permit, and
+in a folder it holds for the provider of that name alone. Templates are refused, because they apply to nothing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import cedarpy
+
+from policies.forms import DAY_S, confined, conjuncts, fineness_s, names_tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +23,7 @@ Effect: TypeAlias = Literal["permit", "forbid"]
 
 SCHEMA_FILE = "schema.cedarschema"
 REQUIRED = ("id", "basis", "reason", "reason_zh")
+NEEDS = ("needs", "needs_zh")
 # A rule with `@ground("withheld_basis")` quotes that fact, the provider's legal ground, beside its articles.
 GROUND = "withheld_basis"
 
@@ -29,12 +32,24 @@ _NUMERAL = "[一二三四五六七八九十百]+"
 _ARTICLE = re.compile(rf"\S+ 第{_NUMERAL}条(第{_NUMERAL}款)?")
 _TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;', re.DOTALL)
 _BLANK = re.compile(r"(?:\s|//[^\n]*)*")
+_OWN_FILE = re.compile(r"(?:([a-z0-9][a-z0-9-]*)/)?[^/]+")
 _SCHEMA_NAME = re.compile(r'([A-Za-z_]\w*)"?\s*\??\s*:(?!:)')
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """One condition of a permit in words, in English and Chinese."""
+
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: effect, articles it rests on, reason in two languages, and the file it stands in."""
+    """One rule: effect, articles it rests on, reason in two languages, and the file it stands in.
+
+    `provider`: it holds for this provider's services alone. `needs`: what a permit needs, conjunct by conjunct.
+    """
 
     id: str
     effect: Effect
@@ -43,6 +58,8 @@ class Rule:
     reason_zh: str
     file: str
     quotes_ground: bool = False
+    provider: str | None = None
+    needs: tuple[Need, ...] = ()
 
 
 # When no rule speaks, or one cannot be evaluated, a denial still has a reason; these ids are reserved.
@@ -82,43 +99,57 @@ class Loader:
 
     schema_text: str
     rules: list[Rule] = field(default_factory=list)
-    schema: cedarpy.Schema = field(init=False)
+    forms: dict[str, Any] = field(default_factory=dict)
+    _schema: cedarpy.Schema = field(init=False)
     _names: frozenset[str] = field(init=False)
-    _forms: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
-            self.schema = cedarpy.Schema.from_str(self.schema_text)
+            self._schema = cedarpy.Schema.from_str(self.schema_text)
         except ValueError as error:
             raise RulesInvalid(SCHEMA_FILE, 1, None, str(error)) from None
         self._names = frozenset(_SCHEMA_NAME.findall(re.sub(r"//[^\n]*", "", self.schema_text)))
 
     def add(self, files: Mapping[str, str], *, narrowing: bool) -> None:
-        """Check every rule of the files, in the order of their names, and add it. Raises RulesInvalid."""
+        """Check every rule of the files, in the order of their names, and add it. Raises RulesInvalid.
+
+        A narrowing file `<provider>/<name>` holds for the services of that provider alone.
+        """
         for file in sorted(files):
+            provider = _provider(file) if narrowing else None
             for line, text in _statements(files[file]):
                 for form in _parsed(file, line, text):
-                    self._add(_Statement(file, line, text, form), narrowing=narrowing)
+                    self._add(_Statement(file, line, text, form), provider, narrowing=narrowing)
 
     def policies(self) -> cedarpy.PolicySet:
         """All rules added, as one prepared policy set whose policy ids are the rules' own."""
         return cedarpy.PolicySet.from_json_str(
-            json.dumps({"staticPolicies": self._forms, "templates": {}, "templateLinks": []})
+            json.dumps({"staticPolicies": self.forms, "templates": {}, "templateLinks": []})
         )
 
-    def _add(self, statement: _Statement, *, narrowing: bool) -> None:
-        rule = _annotated(statement)
-        if narrowing and rule.effect == "permit":
+    def fineness_s(self) -> dict[str | None, int]:
+        """Tell the finest time that the rules see, by provider; under None, where one has no rules of its own."""
+        finest: dict[str | None, int] = {None: DAY_S}
+        # The rules for all services come first: those of one provider see no less than they do.
+        for rule in sorted(self.rules, key=lambda rule: rule.provider is not None):
+            seen = finest.get(rule.provider, finest[None])
+            finest[rule.provider] = min(seen, fineness_s(self.forms[rule.id]))
+        return finest
+
+    def _add(self, statement: _Statement, provider: str | None, *, narrowing: bool) -> None:
+        if narrowing and statement.form["effect"] != "forbid":
             raise statement.refuse("a department's own rules may only narrow, so it must be a forbid")
-        if rule.id in self._forms or rule.id in (DEFAULT_DENY.id, EVALUATION_ERROR.id):
-            raise statement.refuse("this id is taken")
-        found = cedarpy.validate_policies(statement.text, self.schema)
+        rule = replace(_annotated(statement), provider=provider)
+        taken = {known.id: known.file for known in (*self.rules, DEFAULT_DENY, EVALUATION_ERROR)}
+        if rule.id in taken:
+            raise statement.refuse(f"this id is taken by {taken[rule.id] or 'the node itself'}")
+        found = cedarpy.validate_policies(statement.text, self._schema)
         if not found.validation_passed:
             raise statement.refuse("; ".join(_shorn(error.error) for error in found.errors))
         # Cedar accepts any name after `has`, and a misspelt one would switch the rule off unseen.
-        if unknown := set(_names_tested(statement.form)) - self._names:
+        if unknown := set(names_tested(statement.form)) - self._names:
             raise statement.refuse(f"`has` tests a name that the schema does not know: {', '.join(sorted(unknown))}")
-        self._forms[rule.id] = statement.form
+        self.forms[rule.id] = confined(statement.form, provider) if provider else statement.form
         self.rules.append(rule)
 
 
@@ -163,7 +194,7 @@ def _annotated(statement: _Statement) -> Rule:
     values = {name: (notes.get(name) or "").strip() for name in REQUIRED}
     if missing := [f"@{name}" for name, value in values.items() if not value]:
         raise statement.refuse(f"{', '.join(missing)} missing")
-    if unknown := notes.keys() - {*REQUIRED, "ground"}:
+    if unknown := notes.keys() - {*REQUIRED, *NEEDS, "ground"}:
         raise statement.refuse(f"unknown annotation @{', @'.join(sorted(unknown))}")
     if notes.get("ground", GROUND) != GROUND:
         raise statement.refuse(f"@ground can only quote {GROUND}")
@@ -180,18 +211,34 @@ def _annotated(statement: _Statement) -> Rule:
         reason_zh=values["reason_zh"],
         file=statement.file,
         quotes_ground="ground" in notes,
+        needs=_needs(statement),
     )
 
 
-def _names_tested(form: object) -> Iterator[str]:
-    match form:
-        case {"has": {"attr": str(name)}}:
-            yield name
-    if isinstance(form, dict):
-        form = list(form.values())
-    if isinstance(form, list):
-        for part in form:
-            yield from _names_tested(part)
+def _needs(statement: _Statement) -> tuple[Need, ...]:
+    """What a permit needs, in words: one text per conjunct, so that a permit that does not hold can say why."""
+    en, zh = (_list(statement.annotations.get(name) or "") for name in NEEDS)
+    if statement.form["effect"] == "forbid":
+        if statement.annotations.keys() & set(NEEDS):
+            raise statement.refuse("@needs belongs to permits; a forbid that holds states its @reason")
+        return ()
+    if any(condition["kind"] == "unless" for condition in statement.form["conditions"]):
+        raise statement.refuse("a permit states what it needs under `when`; exclude the rest by a forbid")
+    needed = len(conjuncts(statement.form))
+    if not len(en) == len(zh) == needed:
+        raise statement.refuse(f"@needs and @needs_zh say one thing for each of the permit's {needed} conditions")
+    return tuple(Need(*texts) for texts in zip(en, zh, strict=True))
+
+
+def _list(texts: str) -> list[str]:
+    return [text.strip() for text in re.split("[;；]", texts) if text.strip()]
+
+
+def _provider(file: str) -> str | None:
+    found = _OWN_FILE.fullmatch(file)
+    if found is None:
+        raise RulesInvalid(file, 1, None, "a department's file stands in rules/, or in rules/<provider>/")
+    return found[1]
 
 
 def _shorn(message: str) -> str:

@@ -61,7 +61,7 @@ def own_node(ground: Ground) -> Iterator[OwnNode]:
             folder = Path(tempfile.mkdtemp(prefix="hecha-", dir=ground.folder))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             if edits:
-                settings["NODE_DIR"] = str(running.edited(folder, edits))
+                settings["NODE_DIR"] = str(running.edited(ground, folder, edits))
             made = running.start(ground, folder, **settings)
             stack.callback(made.close)
             return made

@@ -41,7 +41,7 @@ def services(query: dict[str, Any]) -> Any:
     after = _decoded(query["cursor"])
     found = [
         service
-        for service in node().directory.catalogue.services.values()
+        for service in node().registry.catalogue.services.values()
         if service.name > after and _fits(service, query)
     ]
     page = found[: query["page_size"]]
@@ -58,7 +58,7 @@ def services(query: dict[str, Any]) -> Any:
 @blueprint.response(200, ServiceWithContractSchema)
 def service(service: str) -> Any:
     """The catalogue entry with the whole match contract, its version and digest."""
-    found = node().directory.catalogue.find(service)
+    found = node().registry.catalogue.find(service)
     if found is None:
         raise Refusal("not-found", "There is no such service: GET /v1/services lists the catalogue.")
     return summary(found) | {"contract": dict(found.contract)}
@@ -77,6 +77,8 @@ def summary(service: Service) -> dict[str, Any]:
         "basis": list(service.basis),
         "update_cycle": service.update_cycle,
         "population": dict(service.population) if service.population else None,
+        "disclosure": service.disclosure if service.answerable else None,
+        "masks": sorted(service.masks),
         "contract_digest": service.contract_digest,
         "verifications": f"/v1/services/{service.name}/verifications",
     }

@@ -8,11 +8,13 @@ import orjson
 from flask import Response, g
 from flask_smorest import Blueprint
 
+from app.api.operating_schemas import AccountsSchema
 from app.api.schemas import RecordSchema
 from app.api.security import node, scope
 from app.identity.caller import Caller
 from app.log import storage
 from app.refusals import Refusal
+from app.usage import accounts_of
 from evidence.merkle import inclusion_proof
 from evidence.proof import format_proof
 
@@ -48,6 +50,17 @@ def proof(identifier: str) -> Response:
             row.idx, size, lambda level, index, width: storage.tile(connection, level, index, width)
         )
     return Response(format_proof(row.idx, hashes, note), content_type="text/plain; charset=utf-8")
+
+
+@blueprint.route("/v1/decisions/<identifier>/accounts")
+@scope("audit")
+@blueprint.doc(summary="The accounts that a decision was charged to, as they stand now", operationId="accounts")
+@blueprint.response(200, AccountsSchema)
+def accounts(identifier: str) -> Any:
+    """Quota and disclosure budgets: spent, limit and left. No account is named, nor its subject."""
+    with node().store.reading() as connection:
+        row = _find(connection, identifier)
+        return {"id": row.id, "accounts": list(accounts_of(connection, row.idx))}
 
 
 def _find(connection: Any, identifier: str) -> Any:

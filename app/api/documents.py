@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
+import orjson
 from apispec import BasePlugin
-from flask import Flask, Response, send_from_directory
+from flask import Flask, Response, current_app, send_from_directory
 from flask_smorest import Api
 from werkzeug.routing import Rule
 
@@ -15,6 +17,7 @@ from app.api.schemas import ProblemSchema, answer_schema, question_schema
 from app.api.security import PUBLIC
 from app.registry.agreements import Agreements
 from app.registry.catalogue import Catalogue, Service
+from app.registry.current import Registry
 
 SWAGGER_FILES = str(files("flask_swagger_ui") / "dist")
 QUICKSTART = files("app.api").joinpath("quickstart.md").read_text("utf-8")
@@ -32,6 +35,8 @@ DOCUMENT_SETTINGS = {
     # Without this the page would ask a validator on a public host.
     "OPENAPI_SWAGGER_UI_CONFIG": {"validatorUrl": None, "docExpansion": "list"},
 }
+API = "hecha-api"
+CURRENT = "hecha-document"  # an application's extension that knows the document in force
 _CSP = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 _EXAMPLE_CALL = {"case": "CASE-2026-0001", "operator": "operator-1"}
 
@@ -42,9 +47,37 @@ class ProblemApi(Api):
     ERROR_SCHEMA = ProblemSchema
     DEFAULT_ERROR_RESPONSE_NAME = None
 
+    def _openapi_json(self) -> Response:
+        """The document of what is in force; without a node, this API's own."""
+        current: CurrentDocument | None = current_app.extensions.get(CURRENT)
+        return Response(current.content() if current else written(self), content_type="application/json")
+
     def handle_http_exception(self, error: Any) -> Response:
         """Every HTTP error as RFC 9457, with Allow on 405."""
         return problems.from_http(error)
+
+
+class CurrentDocument:
+    """The OpenAPI document of the node directory in force, written once for each directory."""
+
+    def __init__(self, registry: Callable[[], Registry], write: Callable[[Registry], bytes]) -> None:
+        self._registry = registry
+        self._write = write
+        self._held = ("", b"")
+
+    def content(self) -> bytes:
+        """The document as JSON."""
+        registry, (digest, content) = self._registry(), self._held
+        if digest != registry.digest:
+            # Threads may do this twice, to the same end.
+            content = self._write(registry)
+            self._held = registry.digest, content
+        return content
+
+
+def written(api: Api) -> bytes:
+    """The document of an API as JSON."""
+    return orjson.dumps(api.spec.to_dict(), option=orjson.OPT_NON_STR_KEYS)
 
 
 class _Everywhere(BasePlugin):
@@ -62,6 +95,7 @@ class _Everywhere(BasePlugin):
 def open_api(app: Flask) -> Api:
     """The API of an application, with questions as the first thing its page shows."""
     api = ProblemApi(app, spec_kwargs={"extra_plugins": [_Everywhere()]})
+    app.extensions[API] = api
     api.spec.components.response("Refusal", _problem("Any refusal: docs/problems.md lists every type"))
     api.spec.tag({"name": "verifications", "description": "Ask one question and get a verdict."})
     return api
@@ -119,10 +153,8 @@ def _purpose(service: Service, agreements: Agreements) -> str:
     declared = service.example.get("declared", {}).keys()
     fitting = [
         min(agreement.terms.purposes)
-        for agreement in agreements.all.values()
-        if agreement.service == service.name
-        and agreement.terms.state == "active"
-        and declared <= agreement.terms.attributes
+        for agreement in agreements.of_service(service.name)
+        if agreement.terms.state == "active" and declared <= agreement.terms.attributes
     ]
     return fitting[0] if fitting else "as-agreed"
 

@@ -41,6 +41,8 @@ PROBLEMS = {
     "malformed": Problem(400, "The request could not be read"),
     "not-found": Problem(404, "There is no such thing here"),
     "method-not-allowed": Problem(405, "The method is not allowed here"),
+    "revision-refused": Problem(409, "The node directory is refused"),
+    "conflict": Problem(409, "The step does not fit the present state"),
     "idempotency-conflict": Problem(409, "The Idempotency-Key is taken"),
     "too-large": Problem(413, "The request is too large"),
     "unsupported-media-type": Problem(415, "The content type is not supported"),

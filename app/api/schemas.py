@@ -12,7 +12,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from adapters import normalise
 from adapters.compare import Comparison
-from app.registry.catalogue import CATEGORIES, SHARING, Service
+from app.registry.catalogue import CATEGORIES, DISCLOSURES, SHARING, Service
 from app.registry.question import IDENTIFIER_REASON, MAX_LABEL, PURPOSE, SUBJECT_TYPES
 
 SUBJECT_SCHEMAS = {
@@ -36,6 +36,9 @@ class ProblemSchema(Schema):
     receipt = fields.String(metadata={"description": "Signed receipt of that record"})
     reasons = fields.List(fields.Dict(), metadata={"description": "Rules with articles, when not permitted"})
     errors = fields.List(fields.Dict(), metadata={"description": "Pointers and reasons, when invalid"})
+    violated_policies = fields.List(
+        fields.String(), data_key="violated-policies", metadata={"description": "Which limit, when one was reached"}
+    )
 
 
 class TextSchema(Schema):
@@ -58,6 +61,17 @@ class ServiceSchema(Schema):
     basis = fields.List(fields.String(), required=True)
     update_cycle = fields.String(required=True)
     population = fields.Nested(TextSchema, allow_none=True)
+    disclosure = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf(DISCLOSURES),
+        metadata={"description": "The most that any agreement may disclose; null where sharing is withheld"},
+    )
+    masks = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Attributes whose masked value an agreement may disclose"},
+    )
     contract_digest = fields.String(required=True)
     verifications = fields.String(required=True)
 

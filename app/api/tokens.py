@@ -94,7 +94,7 @@ def token() -> tuple[Response, int]:
     # SPEC: RFC 8705 §2: client_id is needed to tell which client's registration the certificate is held against.
     if form.get("client_id") != caller.client.name:
         return _error("invalid_client", "client_id is not the client of this certificate", 401)
-    granted = grantable(caller.client, node().directory.catalogue.services)
+    granted = grantable(caller.client, node().registry.catalogue.services)
     asked = frozenset(form.get("scope", "").split())
     if not asked <= granted:
         return _error("invalid_scope", "a scope is not one this client may have")
@@ -133,7 +133,7 @@ def _error(error: str, description: str, status: int = 400) -> tuple[Response, i
 def metadata() -> Response:
     """What the token endpoint does, for clients that configure themselves."""
     issuer = node().settings.issuer
-    scopes = {scope for client in node().directory.departments.clients.values() for scope in _scopes(client)}
+    scopes = {scope for client in node().registry.departments.clients.values() for scope in _scopes(client)}
     return jsonify(
         issuer=issuer,
         token_endpoint=f"{issuer}/oauth2/token",
@@ -147,7 +147,7 @@ def metadata() -> Response:
 
 
 def _scopes(client: Client) -> frozenset[str]:
-    return grantable(client, node().directory.catalogue.services)
+    return grantable(client, node().registry.catalogue.services)
 
 
 @blueprint.route("/.well-known/jwks.json")

@@ -20,7 +20,7 @@ def verify(service: str) -> Response:
     refusal: Refusal | None = None
     caller, body = g.caller, b""
     try:
-        body = _body()
+        body = read_body()
     except Refusal as error:
         refusal = error
     try:
@@ -42,21 +42,22 @@ def verify(service: str) -> Response:
         return problems.respond(reply.refusal, reply.id, reply.receipt)
     response = Response(reply.body, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
+    response.headers.extend(reply.headers)
     return response
 
 
-def _body() -> bytes:
+def read_body() -> bytes:
     """The body as sent. Raises `unsupported-media-type` and `too-large`."""
     if request.mimetype != "application/json" or request.headers.get("Content-Encoding"):
-        raise Refusal("unsupported-media-type", "Send the question as application/json, not compressed.")
+        raise Refusal("unsupported-media-type", "Send the body as application/json, not compressed.")
     limit = node().settings.max_body_bytes
     if (request.content_length or 0) > limit:
-        raise Refusal("too-large", f"A question has at most {limit} bytes.")
+        raise Refusal("too-large", f"A body has at most {limit} bytes.")
     try:
         # One byte more than allowed: a body without a length is cut off otherwise, and what is left might be read.
         body: bytes = request.environ["wsgi.input"].read(min(request.content_length or limit + 1, limit + 1))
     except Exception:  # noqa: BLE001 - whatever the server finds wrong with chunks, or with time
         raise Refusal("malformed", "The body could not be read to its end.") from None
     if len(body) > limit:
-        raise Refusal("too-large", f"A question has at most {limit} bytes.")
+        raise Refusal("too-large", f"A body has at most {limit} bytes.")
     return body

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -28,19 +28,19 @@ _UNREADABLE = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGen
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A verified certificate: its thumbprint (RFC 8705 §3.1, base64url without padding), validity and client."""
+    """A verified certificate: its thumbprint (RFC 8705 §3.1, base64url without padding), validity and names."""
 
     thumbprint: str
     not_before: datetime
     not_after: datetime
-    client: Client | None
+    names: tuple[tuple[str, str], ...]
     for_clients: bool
 
 
 class Certificates:
     """Reads presented certificates; the last few thousand are remembered, since parsing one costs 100 µs."""
 
-    def __init__(self, departments: Departments) -> None:
+    def __init__(self, departments: Callable[[], Departments]) -> None:
         self._departments = departments
         self._seen: dict[bytes, Presented] = {}
         self._lock = Lock()
@@ -66,9 +66,11 @@ class Certificates:
             raise _not_trusted("The certificate is not valid at this time: renew it.")
         if not presented.for_clients:
             raise _not_trusted("The certificate is not meant for clients (extended key usage clientAuth).")
-        if presented.client is None or presented.client.suspended:
+        # Looked up anew each time: who is registered may change while a certificate is remembered.
+        client = self._departments().find(presented.names)
+        if client is None or client.suspended:
             raise _not_trusted("The certificate belongs to no active client of this node.")
-        return presented.client, presented.thumbprint
+        return client, presented.thumbprint
 
     def _read(self, der: bytes) -> Presented:
         certificate = x509.load_der_x509_certificate(der)
@@ -76,7 +78,7 @@ class Certificates:
             thumbprint=urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode(),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
-            client=self._departments.find(_names(certificate)),
+            names=tuple(_names(certificate)),
             for_clients=_for_clients(certificate),
         )
         with self._lock:

@@ -65,8 +65,8 @@ def load(folder: Path) -> NodeKeys:
     if not isinstance(log, ed25519.Ed25519PrivateKey):
         raise KeyInvalid(f"{folder / 'log.pem'} must hold an Ed25519 key")
     return NodeKeys(
-        token=_signing_key(folder / "token.pem"),
-        receipt=_signing_key(folder / "receipt.pem"),
+        token=read_signing_key(folder / "token.pem"),
+        receipt=read_signing_key(folder / "receipt.pem"),
         log=log,
         seal=_secret(folder / "seal.key"),
         index=_secret(folder / "index.key"),
@@ -109,7 +109,8 @@ def _private_key(path: Path) -> PrivateKeyTypes:
         raise KeyInvalid(f"{path} must hold a private key in PEM, not encrypted") from None
 
 
-def _signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """A P-256 key in PEM, readable by its owner only. Raises `KeyInvalid`."""
     key = _private_key(path)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise KeyInvalid(f"{path} must hold a P-256 key")

@@ -3,20 +3,25 @@
 Group commit with a leader: the first thread that waits writes for all that wait with it, in one transaction
 holding records, index, salts, charges, tree nodes and the signed head. Followers sleep until their leader is done.
 INVARIANT: `append` returns only after the commit; an entry it did not return for may be absent.
+INVARIANT: no decision is written behind a change that it rests on: each entry is held against the registry's epoch
+at its own place in the log, and against the moment up to which its decision holds.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.exc import IntegrityError
 
 from app.log import tables
 from app.log.multi_insert import insert_rows
 from app.log.storage import Store, StoreUnavailable
+from app.refusals import Refusal
 from evidence.checkpoint import Checkpoint
 from evidence.merkle import Frontier, leaf_hash
 from evidence.note import NoteSigner
@@ -32,16 +37,39 @@ class ReservationStale(Exception):
     """The limiter was rebuilt since this entry's reservation: reserve again, then append again."""
 
 
+class RegistryChanged(Exception):
+    """What this entry's decision rests on has changed or run out: decide anew, then append again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry stands: its index in the log, and the registry's epoch from there on."""
+
+    index: int
+    epoch: int
+
+
 @dataclass(slots=True)
 class Entry:
-    """What one decision writes. `completed` builds the stored reply once the index in the log is known."""
+    """What one decision or step writes. `completed` builds the stored reply once the index in the log is known.
+
+    A decision names the `epoch` it was made under, and in `until` the moment (seconds since 1970) at which it ends.
+    A step has a `change`, run inside the transaction; it may raise `Refusal`, and then the entry is not written.
+    `moves_epoch`: decisions rest on what is changed.
+    """
 
     body: bytes
     index_row: Mapping[str, Any]
     sealed_salt: bytes | None = None
     charges: Sequence[Mapping[str, Any]] = ()
     generation: int | None = None
+    epoch: int | None = None
+    until: float | None = None
     completed: Callable[[int], Mapping[str, Any]] | None = None
+    change: Callable[[Connection, Place], None] | None = None
+    moves_epoch: bool = False
+    step: Mapping[str, Any] | None = None
+    notice: str | None = None  # the provider to be told
     leaf: bytes = b""
     index: int = -1
     error: Exception | None = None
@@ -62,7 +90,10 @@ class Sequencer:
         self.last_index = -1
 
     def append(self, entry: Entry) -> int:
-        """Write one entry durably and return its index. Raises `NotWritten` or `ReservationStale`."""
+        """Write one entry durably and return its index.
+
+        Raises `NotWritten`, `ReservationStale`, `RegistryChanged`, or the `Refusal` of the entry's change.
+        """
         entry.leaf = leaf_hash(entry.body)
         entry.gate.acquire()
         with self._mutex:
@@ -76,6 +107,22 @@ class Sequencer:
         if entry.error is not None:
             raise entry.error
         return entry.index
+
+    def append_all(self, entries: Sequence[Entry]) -> None:
+        """Write many entries in order, in groups: for imports at start. Raises the first error met."""
+        for start in range(0, len(entries), GROUP):
+            group = list(entries[start : start + GROUP])
+            for entry in group:
+                entry.leaf = leaf_hash(entry.body)
+            try:
+                with self._store.writing() as connection:
+                    self._commit(connection, group)
+            except StoreUnavailable as error:
+                raise NotWritten(str(error)) from None
+            for entry in group:
+                if entry.error is not None:
+                    raise entry.error
+                self.last_index = max(self.last_index, entry.index)
 
     def _lead(self) -> None:
         """Write one group, this thread's entry among it, then hand leadership to the first that still waits."""
@@ -108,20 +155,16 @@ class Sequencer:
             for entry in group:
                 entry.error = NotWritten(text)
         else:
-            self.last_index = max(self.last_index, *(entry.index for entry in group))
+            written = [entry.index for entry in group if entry.error is None]
+            self.last_index = max(self.last_index, *written, -1)
         return group
 
     def _commit(self, connection: Connection, group: list[Entry]) -> None:
         head = connection.execute(_HEAD if self._store.sqlite else _HEAD.with_for_update()).one()
-        current = [entry for entry in group if entry.generation in (None, head.generation)]
-        for entry in group:
-            if entry.generation not in (None, head.generation):
-                entry.error = ReservationStale()
+        current, epoch = _admitted(connection, group, head)
         if not current:
             return
         extended = Frontier.from_bytes(head.frontier).extend([entry.leaf for entry in current])
-        for offset, entry in enumerate(current):
-            entry.index = head.size + offset
         frontier = extended.frontier
         note = self._signer.sign(Checkpoint(self._signer.name, frontier.size, frontier.root()).text())
         moved = connection.execute(
@@ -131,6 +174,7 @@ class Sequencer:
                 "new_size": frontier.size,
                 "new_frontier": frontier.to_bytes(),
                 "new_checkpoint": note,
+                "new_epoch": epoch,
             },
         )
         # INVARIANT: compare-and-swap. Whoever moved the head meanwhile has the only history.
@@ -141,6 +185,36 @@ class Sequencer:
         insert_rows(connection, tables.log_node, nodes)
 
 
+def _admitted(connection: Connection, group: list[Entry], head: Any) -> tuple[list[Entry], int]:
+    """The entries that still hold, each with its index, their changes made; and the epoch after them."""
+    admitted: list[Entry] = []
+    epoch, now = head.epoch, time.time()
+    for entry in group:
+        entry.index = head.size + len(admitted)
+        moved = epoch + entry.moves_epoch
+        try:
+            _hold(entry, head.generation, epoch, now)
+            if entry.change is not None:
+                # A change that is refused takes nothing with it of the others in the group.
+                with connection.begin_nested():
+                    entry.change(connection, Place(entry.index, moved))
+        except (ReservationStale, RegistryChanged, Refusal) as error:
+            entry.error = error
+        except IntegrityError as error:
+            entry.error = NotWritten(type(error).__name__)
+        else:
+            admitted.append(entry)
+            epoch = moved
+    return admitted, epoch
+
+
+def _hold(entry: Entry, generation: int, epoch: int, now: float) -> None:
+    if entry.generation not in (None, generation):
+        raise ReservationStale
+    if entry.epoch not in (None, epoch) or (entry.until is not None and now >= entry.until):
+        raise RegistryChanged
+
+
 def _insert(connection: Connection, group: list[Entry]) -> None:
     entries = [{"idx": entry.index, "leaf_hash": entry.leaf, "body": entry.body} for entry in group]
     insert_rows(connection, tables.log_entry, entries)
@@ -149,14 +223,17 @@ def _insert(connection: Connection, group: list[Entry]) -> None:
     insert_rows(connection, tables.salt, salts)
     charges = [{**charge, "idx": entry.index} for entry in group for charge in entry.charges]
     insert_rows(connection, tables.charge, charges)
+    insert_rows(connection, tables.step, [{**entry.step, "idx": entry.index} for entry in group if entry.step])
+    notices = [{"idx": entry.index, "provider": entry.notice} for entry in group if entry.notice]
+    insert_rows(connection, tables.notice, notices)
     for entry in group:
         if entry.completed is not None:
             connection.execute(_COMPLETE, entry.completed(entry.index))
 
 
-_HEAD = select(tables.log_head.c.size, tables.log_head.c.frontier, tables.log_head.c.generation).where(
-    tables.log_head.c.id == 1
-)
+_HEAD = select(
+    tables.log_head.c.size, tables.log_head.c.frontier, tables.log_head.c.generation, tables.log_head.c.epoch
+).where(tables.log_head.c.id == 1)
 _MOVE_HEAD = (
     update(tables.log_head)
     .where(tables.log_head.c.id == 1, tables.log_head.c.size == bindparam("old_size"))
@@ -164,6 +241,7 @@ _MOVE_HEAD = (
         size=bindparam("new_size"),
         frontier=bindparam("new_frontier"),
         checkpoint=bindparam("new_checkpoint"),
+        epoch=bindparam("new_epoch"),
     )
 )
 _COMPLETE = (

@@ -7,6 +7,7 @@ queue on a lock file, because SQLite itself only polls; PostgreSQL locks the hea
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import sqlite3
 import threading
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -126,8 +127,34 @@ def prepare(store: Store, signer: NoteSigner) -> None:
                     frontier=Frontier().to_bytes(),
                     checkpoint=signer.sign(empty.text()),
                     generation=1,
+                    epoch=0,
                 )
             )
+
+
+def log_name(store: Store) -> str | None:
+    """The name (origin) of the log that a database holds, None before it holds one. Raises `StoreUnavailable`."""
+    with store.reading() as connection:
+        note = connection.execute(select(tables.log_head.c.checkpoint)).scalar()
+    # SPEC: c2sp.org/tlog-checkpoint: the origin is the first line.
+    return note.partition("\n")[0] if note is not None else None
+
+
+def archive(connection: Connection, kind: str, content: bytes) -> str:
+    """Keep a document under its digest (`sha256-<hex>`), which is returned; one that is kept already stays."""
+    digest = "sha256-" + hashlib.sha256(content).hexdigest()
+    table = tables.archive
+    if connection.execute(select(table.c.digest).where(table.c.digest == digest)).first() is None:
+        connection.execute(insert(table).values(digest=digest, kind=kind, content=content))
+    return digest
+
+
+def archived(connection: Connection, digest: str) -> bytes | None:
+    """The document of that digest; None if there is none, or its bytes are not those that were kept."""
+    content = connection.execute(select(tables.archive.c.content).where(tables.archive.c.digest == digest)).scalar()
+    if content is None or "sha256-" + hashlib.sha256(content).hexdigest() != digest:
+        return None
+    return bytes(content)
 
 
 def checkpoint(connection: Connection) -> tuple[int, str]:
@@ -167,13 +194,13 @@ def find_decision(connection: Connection, identifier: str) -> Any | None:
     return connection.execute(query).first()
 
 
-def charged(connection: Connection) -> Iterator[tuple[str, str | None, int]]:
-    """Every account's charges: (account, question or None, amount).
-
-    A question that two requests paid for at the same time counts once; a count (no question) is summed.
-    """
-    column = tables.charge.c
-    amount = case((column.question.is_(None), func.sum(column.amount)), else_=func.max(column.amount))
-    query = select(column.account, column.question, amount).group_by(column.account, column.question)
-    for account, question, total in connection.execute(query.execution_options(yield_per=10_000)):
-        yield account, question, int(total)
+def sealed_answer(connection: Connection, index: int) -> Any | None:
+    """Id, record and sealed salt with the answer behind it of one entry; None where the salt was erased."""
+    entry, decision, salt = tables.log_entry.c, tables.decision.c, tables.salt.c
+    query = (
+        select(decision.id, entry.body, salt.sealed)
+        .join_from(tables.log_entry, tables.decision, decision.idx == entry.idx)
+        .join(tables.salt, salt.idx == entry.idx)
+        .where(entry.idx == index)
+    )
+    return connection.execute(query).first()

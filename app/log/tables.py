@@ -1,12 +1,26 @@
 """The node database: what one transaction writes for one decision, and the head of the one tree.
 
 `log_entry` and `log_node` are evidence and are never changed. `decision` (the index for search), `salt` and
-`idempotency` are kept apart from it, so that they can be erased while every proof stays valid.
+`idempotency` are kept apart from it, so that they can be erased while every proof stays valid. `archive` keeps every
+document that a record names by digest; `agreement`, `application` and `dispute` say where each stands now, which
+`step` and the log can tell anew.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    false,
+)
 
 metadata = MetaData()
 
@@ -27,7 +41,8 @@ log_node = Table(
     Column("hash", LargeBinary(32), nullable=False),
 )
 
-# One row. `generation` rises when the limiter is rebuilt: a reservation of an older one is not recorded.
+# One row. `generation` rises when the limiter is rebuilt: a reservation of an older one is not recorded. `epoch`
+# rises with every change that a decision rests on: a decision of an older one is not recorded either.
 log_head = Table(
     "log_head",
     metadata,
@@ -36,6 +51,7 @@ log_head = Table(
     Column("frontier", LargeBinary, nullable=False),
     Column("checkpoint", Text, nullable=False),
     Column("generation", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
 )
 
 decision = Table(
@@ -58,7 +74,10 @@ decision = Table(
     Column("subject_tag", LargeBinary),  # HMAC under the node's index key
     Column("case_number", Text),
     Column("operator", Text),
+    # What the decision was made from, for replay; its digest stands in the record (policies.facts_document).
+    Column("facts", LargeBinary),
 )
+Index("decision_kind", decision.c.kind, decision.c.idx)
 
 salt = Table(
     "salt",
@@ -68,6 +87,8 @@ salt = Table(
 )
 
 # The truth of quota (amount 1, no question) and disclosure budget (thousandths of a bit, keyed question).
+# `ceiling` is the limit the charge was made under, `attribute` the source attribute of a budget, `fingerprint` the
+# opaque source values that the answer was about; `renewed`: they had nothing in common with those known before.
 charge = Table(
     "charge",
     metadata,
@@ -75,6 +96,10 @@ charge = Table(
     Column("account", Text, primary_key=True),
     Column("amount", Integer, nullable=False),
     Column("question", Text),
+    Column("attribute", Text),
+    Column("ceiling", BigInteger, nullable=False, server_default="0"),
+    Column("fingerprint", Text),
+    Column("renewed", Boolean, nullable=False, server_default=false()),
 )
 
 idempotency = Table(
@@ -88,3 +113,105 @@ idempotency = Table(
     Column("sealed_reply", LargeBinary),  # None while the first request runs
 )
 Index("idempotency_claimed_at", idempotency.c.claimed_at)
+
+# Every document that a record names by its digest: rule sets, node directories, agreements, steps. Never changed.
+archive = Table(
+    "archive",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+
+# One row: the revision of the node directory that is in force, and the index of the record that says so.
+registry = Table(
+    "registry",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("directory", Text, nullable=False),
+    Column("idx", BigInteger, nullable=False),
+)
+
+# Where each agreement stands. `epoch` is that of its last change, `signatures` a JSON object by department.
+agreement = Table(
+    "agreement",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("signatures", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("consumer", Text),
+    Column("valid_until", BigInteger, nullable=False),  # seconds since 1970, UTC
+    Column("due", Text),  # ISO date by which the next step is to be taken
+    Column("application", Text),
+)
+Index("agreement_epoch", agreement.c.epoch)
+Index("agreement_state", agreement.c.state, agreement.c.valid_until)
+
+# At most one active agreement per department, service and purpose; `party` is empty for terms open to every one.
+agreement_active = Table(
+    "agreement_active",
+    metadata,
+    Column("party", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("agreement", Text, nullable=False),
+)
+Index("agreement_active_agreement", agreement_active.c.agreement)
+
+application = Table(
+    "application",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("consumer", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("submitted_at", BigInteger, nullable=False),  # seconds since 1970, UTC
+    Column("due", Text),  # ISO date by which the provider decides
+    Column("decided_at", BigInteger),
+    Column("agreement", Text),
+)
+
+dispute = Table(
+    "dispute",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("application", Text, ForeignKey("application.id"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("consumer", Text, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),  # seconds since 1970, UTC
+    Column("due", Text),
+)
+
+# Every step of an application, agreement, dispute or revision, by the record that holds it.
+step = Table(
+    "step",
+    metadata,
+    Column("idx", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("log_entry.idx"), primary_key=True),
+    Column("about", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),  # milliseconds since 1970, UTC
+    Column("department", Text),
+    Column("client", Text),
+    Column("digest", Text),
+)
+Index("step_about", step.c.about)
+
+# Answers that the provider is to be told of (obligation notify-provider, 山东 第三十六条).
+notice = Table(
+    "notice",
+    metadata,
+    Column("idx", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("log_entry.idx"), primary_key=True),
+    Column("provider", Text, nullable=False),
+)
+Index("notice_provider", notice.c.provider, notice.c.idx)

@@ -1,93 +1,99 @@
-"""Agreements 共享协议 and standing terms: who may ask what, for which purpose, and what the answer discloses.
+"""All agreements 共享协议 and standing terms that the node holds; finds the one that a question comes under.
 
-An agreement is data: its digest is the SHA-256 of its canonical form (RFC 8785) and stands in every record.
-At most one active agreement per (department, service, purpose); unconditional and statutory services run under
-the provider's standing terms, the same document form without a consumer.
+What is held comes from the node database: documents, where each stands, and its signatures. An index is kept of all
+of them; each is read and its signatures verified when it is first used, so that ten thousand cost a start little.
+An agreement that cannot be read, or whose bytes are not those of its digest, applies to nothing.
 """
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from app.registry.catalogue import Catalogue, Service, digest
+import orjson
+
+from app.registry.agreement_document import (
+    ANYONE,
+    Agreement,
+    Budget,
+    agreement_of,
+    digest_of,
+    signers,
+    unsigned_by,
+)
+from app.registry.catalogue import Catalogue
 from app.registry.departments import Client, Departments
 from app.registry.files import Members, NodeFileInvalid
-from policies.facts import Hours, Terms
-from policies.obligations import Disclose, Obligation, obligations_of
 
-STATES = ("approved", "active", "suspended", "expired", "revoked", "superseded")
-PERIODS = ("day", "month", "year")
+__all__ = ["Agreement", "Agreements", "Budget", "Held"]
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """A count of questions over a calendar period (`day`, `month`, `year`, Asia/Shanghai)."""
-
-    count: int
-    per: str
+ACTIVE = "active"
+_NONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """One agreement or standing terms, ready for decision: policy facts, obligations, limits, patterns."""
+class Held:
+    """An agreement as the database holds it: canonical bytes, digest, state, and a detached JWS by department."""
 
-    terms: Terms
-    service: str
-    provider: str
-    consumer: str | None
-    obligations: tuple[Obligation, ...]
-    quota: Quota | None
-    budget_bits: int | None
-    case: re.Pattern[str] | None
-    operator: re.Pattern[str] | None
-    masked: frozenset[str]  # the attributes whose masked value a match discloses
-    document: Mapping[str, Any]
-
-    def case_agreed(self, case: str) -> bool:
-        """Whether a case number has the agreed pattern; with none agreed, any text that is not empty."""
-        return bool(self.case.fullmatch(case)) if self.case else bool(case)
-
-    def operator_agreed(self, operator: str) -> bool:
-        """Whether an operator's name has the agreed pattern; with none agreed, any text that is not empty."""
-        return bool(self.operator.fullmatch(operator)) if self.operator else bool(operator)
+    id: str
+    document: bytes
+    digest: str
+    state: str
+    signatures: Mapping[str, str]
 
 
 class Agreements:
-    """All agreements; finds the one that applies to a question."""
+    """An unchanging set of agreements; a change of one gives a new set. Shared by threads.
 
-    def __init__(self, documents: Iterable[Members], catalogue: Catalogue, departments: Departments) -> None:
-        self.all: dict[str, Agreement] = {}
-        # The tightest budget in bits that a department has agreed to on a source attribute: (department, attribute).
-        self.budgets: dict[tuple[str, str], int] = {}
-        self._by_party: dict[tuple[str | None, str], list[Agreement]] = {}
-        active: dict[tuple[str | None, str, str], str] = {}
-        for document in documents:
-            agreement = _agreement(document, catalogue, departments)
-            if agreement.terms.id in self.all:
-                raise document.refuse(f"agreement {agreement.terms.id} stands twice")
-            self.all[agreement.terms.id] = agreement
-            # An agreement names its consumer, standing terms the departments they are for, or none: all of them.
-            for party in agreement.terms.departments or (None,):
-                self._by_party.setdefault((party, agreement.service), []).append(agreement)
-                for purpose in agreement.terms.purposes if agreement.terms.state == "active" else ():
-                    other = active.setdefault((party, agreement.service, purpose), agreement.terms.id)
-                    if other != agreement.terms.id:
-                        raise document.refuse(f"{other} is already active for the purpose {purpose}")
-            self._bound(agreement, catalogue.services[agreement.service])
-        self.purposes = frozenset(purpose for item in self.all.values() for purpose in item.terms.purposes)
+    `purposes` are those of all agreements, in any state. `budgets` are the tightest that a department agreed to on a
+    source attribute, under any active agreement: the fewest bits, renewed only if every such agreement renews.
+    """
 
-    def _bound(self, agreement: Agreement, service: Service) -> None:
-        """Let the budget of an active agreement hold for its department, under whichever agreement it asks."""
-        if agreement.budget_bits is None or agreement.terms.state != "active":
-            return
-        for department in agreement.terms.departments:
-            for attribute in agreement.terms.attributes or {""}:
-                key = (department, service.source_attribute(attribute))
-                self.budgets[key] = min(self.budgets.get(key, agreement.budget_bits), agreement.budget_bits)
+    def __init__(self, catalogue: Catalogue, departments: Departments) -> None:
+        self.purposes: frozenset[str] = frozenset()
+        self.budgets: dict[tuple[str, str], Budget] = {}
+        self._catalogue = catalogue
+        self._departments = departments
+        self._entries: dict[str, _Entry] = {}
+        self._of_party: dict[tuple[str, str], tuple[_Entry, ...]] = {}
+        self._active: dict[tuple[str, str], Mapping[str, _Entry]] = {}
+        self._bounding: dict[tuple[str, str], tuple[_Entry, ...]] = {}
+
+    @classmethod
+    def of(cls, held: Iterable[Held], catalogue: Catalogue, departments: Departments) -> Agreements:
+        """The set of these agreements. Where several are active for one purpose, the first by id applies."""
+        made = cls(catalogue, departments)
+        made._put(held)
+        return made
+
+    def with_changes(self, held: Iterable[Held]) -> Agreements:
+        """A set in which these agreements stand as given, and all others as here."""
+        made = Agreements(self._catalogue, self._departments)
+        made.purposes = self.purposes
+        made.budgets = dict(self.budgets)
+        made._entries = dict(self._entries)
+        made._of_party = dict(self._of_party)
+        made._active = dict(self._active)
+        made._bounding = dict(self._bounding)
+        made._put(held)
+        return made
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, identifier: str) -> Agreement | None:
+        """The agreement of that id; None if there is none, or it cannot be read."""
+        entry = self._entries.get(identifier)
+        return self._read(entry) if entry is not None else None
+
+    def of_service(self, service: str) -> list[Agreement]:
+        """Every agreement about a service, in the order of ids."""
+        found = (self._read(entry) for _, entry in sorted(self._entries.items()) if entry.service == service)
+        return [agreement for agreement in found if agreement is not None]
 
     def applying(self, client: Client, service: str, purpose: str) -> Agreement | None:
         """The agreement or standing terms that a question comes under.
@@ -95,141 +101,140 @@ class Agreements:
         An active one for the purpose goes first, then one for the purpose in another state, then the nearest of
         the same parties, so that a denial can name what is missing. None where no terms name the department.
         """
-        candidates = self._by_party.get((client.department, service), []) + self._by_party.get((None, service), [])
+        parties = (client.department, ANYONE)
+        found = [entry for party in parties if (entry := self._active.get((party, service), _NONE).get(purpose))]
+        if not found:
+            found = [entry for party in parties for entry in self._of_party.get((party, service), ())]
 
-        def distance(item: Agreement) -> tuple[bool, bool, bool]:
-            stranger = bool(item.terms.clients) and client.name not in item.terms.clients
-            return purpose not in item.terms.purposes, item.terms.state != "active", stranger
+        def distance(entry: _Entry) -> tuple[bool, bool, bool]:
+            stranger = bool(entry.clients) and client.name not in entry.clients
+            return purpose not in entry.purposes, entry.held.state != ACTIVE, stranger
 
-        return min(candidates, key=distance, default=None)
+        found.sort(key=distance)
+        return next((agreement for entry in found if (agreement := self._read(entry))), None)
+
+    def _put(self, held: Iterable[Held]) -> None:
+        lost: set[_Entry] = set()
+        gained: list[_Entry] = []
+        for item in {item.id: item for item in held}.values():
+            if (old := self._entries.pop(item.id, None)) is not None:
+                lost.add(old)
+            if (new := _entry(item)) is not None:
+                self._entries[item.id] = new
+                gained.append(new)
+        for pair in _replaced(self._of_party, lost, gained, _Entry.pairs):
+            active = [entry for entry in self._of_party[pair] if entry.held.state == ACTIVE]
+            self._active[pair] = {purpose: entry for entry in reversed(active) for purpose in entry.purposes}
+        bounded = _replaced(self._bounding, lost, gained, self._bounds)
+        for key in bounded:
+            budgets = [entry.budget for entry in self._bounding[key] if entry.budget]
+            self.budgets.pop(key, None)
+            if budgets:
+                renews = all(budget.renews for budget in budgets)
+                self.budgets[key] = Budget(min(budget.bits for budget in budgets), renews)
+        self.purposes |= frozenset(purpose for entry in gained for purpose in entry.purposes)
+
+    def _bounds(self, entry: _Entry) -> Iterable[tuple[str, str]]:
+        """The accounts that an active agreement's budget bounds, under whichever agreement is asked."""
+        service = self._catalogue.find(entry.service)
+        # A later catalogue may not have the service any more.
+        if service is None or entry.budget is None or entry.held.state != ACTIVE:
+            return ()
+        columns = {column for name in entry.attributes for column in service.source_attributes.get(name, ())}
+        columns.add(service.existence)
+        return [(party, column) for party in entry.parties if party != ANYONE for column in columns]
+
+    def _read(self, entry: _Entry) -> Agreement | None:
+        if not entry.is_read:
+            # Threads may do this twice, to the same end.
+            entry.agreement = self._agreement(entry)
+            entry.is_read = True
+        return entry.agreement
+
+    def _agreement(self, entry: _Entry) -> Agreement | None:
+        held = entry.held
+        if digest_of(held.document) != held.digest:
+            logger.error("agreement %s does not apply: its bytes are not those of its digest", held.id)
+            return None
+        missing = unsigned_by(self._departments, entry.signers, held.document, held.signatures)
+        if missing:
+            logger.error("agreement %s permits nothing: no valid signature of %s", held.id, ", ".join(missing))
+        members = Members(f"agreement {held.id}", orjson.loads(held.document))
+        lineage = self._lineage(entry)
+        try:
+            return agreement_of(members, digest=held.digest, state=held.state, signed=not missing, lineage=lineage)
+        except NodeFileInvalid as error:
+            logger.error("agreement does not apply: %s", error)  # noqa: TRY400 - the text is the reason
+            return None
+
+    def _lineage(self, entry: _Entry) -> str:
+        """The first of the `supersedes` chain; a chain that came in circles ends where it began."""
+        seen = {entry.held.id: None}
+        before = entry.supersedes
+        while before and before not in seen:
+            seen[before] = None
+            found = self._entries.get(before)
+            before = found.supersedes if found is not None else None
+        return min(seen) if before else next(reversed(seen))
 
 
-def _agreement(document: Members, catalogue: Catalogue, departments: Departments) -> Agreement:
-    content = dict(document.document)
-    service, provider = document.text("service"), document.text("provider")
-    found = catalogue.find(service)
-    if found is None or found.provider != provider:
-        raise document.refuse(f"{provider} provides no service {service}")
-    terms = _terms(document, digest(content))
-    consumer = next(iter(terms.departments)) if terms.kind == "agreement" else None
-    if unknown := terms.attributes - set(found.answerable.attributes if found.answerable else ()):
-        raise document.refuse(f"{service} has no attribute {', '.join(sorted(unknown))}")
-    obligations = _obligations(document)
-    masked = frozenset(name for item in obligations if isinstance(item, Disclose) for name in item.masked)
-    if unmasked := masked - found.masks:
-        raise document.refuse(f"{service} has no mask for {', '.join(sorted(unmasked))}")
-    if unknown := (terms.departments - departments.all.keys()) | (terms.clients - departments.clients.keys()):
-        raise document.refuse(f"unknown department or client {', '.join(sorted(unknown))}")
-    agreement = Agreement(
-        terms=terms,
-        service=service,
-        provider=provider,
-        consumer=consumer,
-        obligations=obligations,
-        quota=_quota(document.optional("quota")),
-        budget_bits=_budget(document.optional("budget")),
-        case=_pattern(document, "case"),
-        operator=_pattern(document, "operator"),
-        masked=masked,
-        document=content,
+class _Entry:
+    """One agreement in the index: what finding it needs, and the agreement itself once it was read."""
+
+    __slots__ = (
+        "agreement",
+        "attributes",
+        "budget",
+        "clients",
+        "held",
+        "is_read",
+        "parties",
+        "purposes",
+        "service",
+        "signers",
+        "supersedes",
     )
-    document.done()
-    return agreement
+
+    def __init__(self, held: Held, document: Mapping[str, Any]) -> None:
+        consumer: str | None = document.get("consumer")
+        budget = document.get("budget")
+        self.held = held
+        self.service: str = document["service"]
+        named: list[str] = [consumer] if consumer else document.get("departments") or [ANYONE]
+        self.parties = tuple(dict.fromkeys(named))
+        self.signers = signers(document["provider"], consumer)
+        self.purposes = frozenset(document["purposes"])
+        self.clients = frozenset(document.get("clients", ()))
+        self.attributes: tuple[str, ...] = tuple(document.get("attributes", ()))
+        self.budget = Budget(budget["bits"], "renews" in budget) if budget else None
+        self.supersedes: str | None = document.get("supersedes")
+        self.agreement: Agreement | None = None
+        self.is_read = False
+
+    def pairs(self) -> list[tuple[str, str]]:
+        return [(party, self.service) for party in self.parties]
 
 
-def _terms(document: Members, content_digest: str) -> Terms:
-    """The facts that policy decides over. Raises `NodeFileInvalid` for facts that no rule could hold against."""
-    kind = document.choice("kind", ("agreement", "standing-terms"))
-    named = [document.text("consumer")] if kind == "agreement" else document.texts("departments", [])
-    valid = document.members("valid")
+def _entry(held: Held) -> _Entry | None:
     try:
-        terms = Terms(
-            id=document.text("agreement"),
-            digest=content_digest,
-            kind=kind,
-            statutory=document.flag("statutory", default=False),
-            state=document.choice("state", STATES),
-            legal_basis=document.text("legal_basis", ""),
-            valid_from=_instant(valid, "from"),
-            valid_until=_instant(valid, "until"),
-            departments=frozenset(named),
-            clients=frozenset(document.texts("clients", [])),
-            purposes=frozenset(document.texts("purposes")),
-            attributes=frozenset(document.texts("attributes", [])),
-            hours=_hours(document.optional("hours")),
-            networks=document.texts("networks", []),
-            security_agreement=document.flag("security_agreement", default=False),
-        )
-    except NodeFileInvalid:
-        raise
-    except ValueError as error:
-        raise document.refuse(str(error)) from None
-    valid.done()
-    return terms
-
-
-def _obligations(document: Members) -> tuple[Obligation, ...]:
-    names = ("attributes", "disclosure", "fold", "human_review", "freshness", "obligations")
-    content = {name: document.document[name] for name in names if name in document.document}
-    document.leave(names)
-    try:
-        return obligations_of(content)
-    except ValueError as error:
-        raise document.refuse(str(error)) from None
-
-
-def _instant(members: Members, name: str) -> datetime:
-    text = members.text(name)
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        raise members.refuse(f"{name} must be a date and time such as 2026-01-01T00:00:00+08:00") from None
-    if value.tzinfo is None:
-        raise members.refuse(f"{name} needs its offset from UTC, such as +08:00")
-    return value
-
-
-def _hours(members: Members | None) -> Hours | None:
-    if members is None:
+        return _Entry(held, orjson.loads(held.document))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        logger.error("agreement %s does not apply: its document cannot be read", held.id)  # noqa: TRY400
         return None
-    hours = Hours(
-        weekdays=frozenset(members.integers("weekdays")),
-        from_minute=_minute(members, "from"),
-        until_minute=_minute(members, "until"),
-    )
-    members.done()
-    return hours
 
 
-def _minute(members: Members, name: str) -> int:
-    text = members.text(name)
-    found = re.fullmatch(r"(?:([01][0-9]|2[0-3]):([0-5][0-9])|(24):(00))", text)
-    if not found:
-        raise members.refuse(f"{name} must be a time of day from 00:00 to 24:00")
-    return int(found[1] or found[3]) * 60 + int(found[2] or found[4])
-
-
-def _quota(members: Members | None) -> Quota | None:
-    if members is None:
-        return None
-    quota = Quota(members.integer("count"), members.choice("per", PERIODS))
-    members.done()
-    return quota
-
-
-def _budget(members: Members | None) -> int | None:
-    if members is None:
-        return None
-    bits = members.integer("bits")
-    members.done()
-    return bits
-
-
-def _pattern(document: Members, name: str) -> re.Pattern[str] | None:
-    text = document.text(name, "")
-    if not text:
-        return None
-    try:
-        return re.compile(text)
-    except re.error:
-        raise document.refuse(f"{name} is no regular expression") from None
+def _replaced(
+    index: dict[tuple[str, str], tuple[_Entry, ...]],
+    lost: set[_Entry],
+    gained: Iterable[_Entry],
+    keys: Any,
+) -> set[tuple[str, str]]:
+    """Take lost entries out of an index of tuples and put gained ones in, ordered by id; the keys it touched."""
+    changes: dict[tuple[str, str], list[_Entry]] = {key: [] for entry in lost for key in keys(entry)}
+    for entry in gained:
+        for key in keys(entry):
+            changes.setdefault(key, []).append(entry)
+    for key, new in changes.items():
+        kept = [entry for entry in index.get(key, ()) if entry not in lost]
+        index[key] = tuple(sorted([*kept, *new], key=lambda entry: entry.held.id))
+    return set(changes)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.base import AttributeBinding, Binding, BindingInvalid
+from adapters.base import EXISTENCE, AttributeBinding, Binding, BindingInvalid
 from adapters.compare import Comparison, build
 from app.registry.files import Members
 from evidence.canonical import canonical
@@ -20,6 +20,7 @@ from evidence.canonical import canonical
 SHARING = ("unconditional", "conditional", "withheld")
 CATEGORIES = ("base", "theme", "department")  # 四川 第十六条
 CYCLES = ("realtime", "daily", "weekly", "monthly", "quarterly", "yearly", "irregular")
+DISCLOSURES = ("overall", "per_attribute")  # from the least to the most
 NAME = re.compile(r"^[a-z][a-z0-9-]{1,62}$")
 
 
@@ -42,10 +43,20 @@ class Answerable:
     attributes: Mapping[str, Comparison]
     required: frozenset[str]
 
+    @property
+    def lookup(self) -> tuple[str, ...]:
+        """How the rows of a subject are found in the relation."""
+        return self.source.adapter, self.source.url, self.binding.subject_column, self.binding.subject_type
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One item of the catalogue (山东 第十六条, 四川 第八条); `answerable` is None where sharing is withheld."""
+    """One item of the catalogue (山东 第十六条, 四川 第八条); `answerable` is None where sharing is withheld.
+
+    `disclosure` is the most that any agreement on it may disclose: with `masks` the published condition of sharing
+    (山东 第十六条). `source_attributes` names, by attribute, what it reads as `provider/relation.column`, sorted;
+    `existence` is `provider/relation.*`: that there is a row.
+    """
 
     name: str
     version: int
@@ -61,7 +72,9 @@ class Service:
     example: Mapping[str, Any]
     contract: Mapping[str, Any]
     contract_digest: str
-    source_attributes: Mapping[str, str]
+    disclosure: str
+    existence: str
+    source_attributes: Mapping[str, tuple[str, ...]]
 
     @property
     def masks(self) -> frozenset[str]:
@@ -69,9 +82,15 @@ class Service:
         found = self.answerable.binding.attributes if self.answerable else ()
         return frozenset(item.name for item in found if item.mask)
 
-    def source_attribute(self, attribute: str) -> str:
-        """The source attribute that accounts are kept for, the same over all services of a provider's source."""
-        return self.source_attributes.get(attribute, f"{self.provider}/{self.name}")
+    def accounts_of(self, declared: Iterable[str], masked: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """What a question draws on: pairs of source attribute and column (`*`: existence), sorted.
+
+        They are the same over all services of a provider's relation. Each has an account of its own, and the column's
+        fingerprints stand in `adapters.base.Answer.values`. Raises `KeyError` for an attribute that is not bound.
+        """
+        touched = {name for attribute in (*declared, *masked) for name in self.source_attributes[attribute]}
+        relation = self.existence.removesuffix(EXISTENCE)
+        return tuple((name, name.removeprefix(relation)) for name in sorted(touched or {self.existence}))
 
 
 class Catalogue:
@@ -80,12 +99,21 @@ class Catalogue:
     def __init__(self, documents: Iterable[Members], departments: Iterable[str]) -> None:
         known = set(departments)
         self.services: dict[str, Service] = {}
+        lookups: dict[str, tuple[str, ...]] = {}
         for document in documents:
             service = _service(document)
             if service.name in self.services:
                 raise document.refuse(f"service {service.name} stands twice")
             if service.provider not in known:
                 raise document.refuse(f"provider {service.provider} is no registered department")
+            # INVARIANT: an account's values are those of one relation, found in one way: else asking now here, now
+            # there would seem to change them, and renew it.
+            lookup = service.answerable.lookup if service.answerable else None
+            if lookup and lookups.setdefault(service.existence, lookup) != lookup:
+                raise document.refuse(
+                    f"{service.existence.removesuffix('.*')} is read by another service from another source or by "
+                    "another subject column: bind a view of its own"
+                )
             self.services[service.name] = service
 
     def find(self, name: str) -> Service | None:
@@ -113,7 +141,10 @@ def _service(document: Members) -> Service:
         "update_cycle": document.choice("update_cycle", CYCLES),
         "population": document.titles("population") if "population" in document.document else None,
         "example": document.members("example").rest() if "example" in document.document else {},
+        "disclosure": DISCLOSURES[0],
     }
+    if sharing != "withheld":
+        common["disclosure"] = document.choice("disclosure", DISCLOSURES, DISCLOSURES[0])
     if sharing == "withheld" and not basis:
         raise document.refuse("a withheld service must name the law that forbids sharing (山东 第十三条)")
     answerable = None if sharing == "withheld" else _answerable(document, name)
@@ -127,6 +158,7 @@ def _service(document: Members) -> Service:
         answerable=answerable,
         contract=contract,
         contract_digest=digest(contract),
+        existence=f"{common['provider']}/{answerable.binding.relation if answerable else name}.{EXISTENCE}",
         source_attributes=_source_attributes(common["provider"], answerable),
         **common,
     )
@@ -209,15 +241,14 @@ def _comparisons(document: Members, bindings: Iterable[AttributeBinding]) -> dic
         raise document.refuse(str(error)) from None
 
 
-def _source_attributes(provider: str, answerable: Answerable | None) -> dict[str, str]:
+def _source_attributes(provider: str, answerable: Answerable | None) -> dict[str, tuple[str, ...]]:
     if answerable is None:
         return {}
-    relation = answerable.binding.relation
-    columns = {
-        item.name: "+".join(item.columns[role] for role in sorted(item.columns)) or "*"
-        for item in answerable.binding.attributes
+    binding = answerable.binding
+    return {
+        item.name: tuple(f"{provider}/{binding.relation}.{column}" for column in item.reads)
+        for item in binding.attributes
     }
-    return {name: f"{provider}/{relation}.{text}" for name, text in columns.items()}
 
 
 def _contract(name: str, version: int, answerable: Answerable | None, common: Mapping[str, Any]) -> dict[str, Any]:

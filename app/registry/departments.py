@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from app.registry.files import Members
+from evidence.errors import KeyNotVerified
+from evidence.jwk import keys_from_jwks, thumbprint
 
 ROLES = ("consumer", "steward", "authority", "auditor", "system-admin", "security-admin")
 # 等保三级 (GB/T 22239): three administrators, none of whom holds another's powers.
@@ -41,7 +46,8 @@ class Client:
 class Department:
     """A department that provides or asks.
 
-    `restricted`: it keeps its own data stale, so its own questions are denied (山东 第二十八条).
+    `restricted`: it keeps its own data stale, so its own questions are denied (山东 第二十八条). `signing_keys`: the
+    public keys that it accepts agreements with, by thumbprint (RFC 7638).
     """
 
     name: str
@@ -49,6 +55,7 @@ class Department:
     clients: tuple[Client, ...]
     restricted: bool = False
     suspended: bool = False
+    signing_keys: Mapping[str, EllipticCurvePublicKey] = field(default_factory=dict)
 
 
 class Departments:
@@ -58,6 +65,7 @@ class Departments:
         self.all: dict[str, Department] = {}
         self.clients: dict[str, Client] = {}
         self._by_certificate: dict[tuple[str, str], Client] = {}
+        self._signer: dict[str, str] = {}
         for document in documents:
             self._add(document)
 
@@ -67,10 +75,15 @@ class Departments:
         restricted = document.flag("restricted", default=False)
         suspended = document.flag("suspended", default=False)
         clients = tuple(_client(inner, name) for inner in document.maps("clients", []))
+        signing_keys = _signing_keys(document)
         document.done()
         if name in self.all:
             raise document.refuse(f"department {name} stands twice")
-        self.all[name] = Department(name, title, clients, restricted, suspended)
+        for kid in signing_keys:
+            # One key in two hands could accept an agreement for both of its sides.
+            if (other := self._signer.setdefault(kid, name)) != name:
+                raise document.refuse(f"signing key {kid} is that of {other} too")
+        self.all[name] = Department(name, title, clients, restricted, suspended, signing_keys)
         for client in clients:
             key = (client.certificate_name, client.certificate_value)
             if client.name in self.clients or key in self._by_certificate:
@@ -103,3 +116,24 @@ def _client(document: Members, department: str) -> Client:
     if not isinstance(value, str) or not value:
         raise document.refuse(f"{certificate_name} must be a text")
     return Client(name, title, department, frozenset(roles), certificate_name, value, suspended)
+
+
+def _signing_keys(document: Members) -> dict[str, EllipticCurvePublicKey]:
+    found: dict[str, EllipticCurvePublicKey] = {}
+    for inner in document.maps("signing_keys", []):
+        entry: dict[str, Any] = inner.rest()
+        if not {"kty", "crv", "x", "y"} <= entry.keys() <= {"kty", "crv", "x", "y", "alg", "kid", "use"}:
+            raise inner.refuse(
+                "a signing key is a public JWK: kty, crv, x and y, perhaps alg, kid and use (RFC 7517)"
+            )
+        try:
+            (key,) = keys_from_jwks({"keys": [{"kid": "-", **entry}]}).values()
+        except KeyNotVerified:
+            raise inner.refuse("a signing key is a public P-256 key for ES256 (RFC 7518 §6.2)") from None
+        kid = thumbprint(key)
+        if entry.get("kid", kid) != kid:
+            raise inner.refuse(f"kid must be the key's thumbprint (RFC 7638), {kid}")
+        if kid in found:
+            raise inner.refuse(f"signing key {kid} stands twice")
+        found[kid] = key
+    return found

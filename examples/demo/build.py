@@ -1,7 +1,8 @@
 """Builds everything the demonstration needs under one folder; what is there and current is left alone.
 
-`pki/`, `sources/<department>.db`, `personas.json`, `claimants.ndjson`, `expected.json` (line to result),
-`confirmable.json` (lines). Data depend on seed and scale only; keys are new with every PKI.
+`pki/`, `node/` (the signed node directory) and the key in `keys/` that it is trusted by, `sources/<department>.db`,
+`personas.json`, `claimants.ndjson`, `expected.json` (line to result), `confirmable.json` (lines). Data depend on seed
+and scale only; keys are new with every PKI.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from examples.demo import world
+from app.registry import node_directory
+from app.registry.revision import SIGNERS
+from evidence.jwk import thumbprint
+from examples.demo import signing, world
 from examples.demo.claimants import Claimant
-from examples.demo.departments import client_names
+from examples.demo.departments import NODE_DIR, client_names, department_names
 from examples.demo.personas import personas
 from examples.demo.pki import is_fresh, write_pki
 from examples.demo.sources import write_sources
@@ -24,6 +28,7 @@ from examples.demo.world import Scale
 
 PROVIDERS = ("hz-tax", "hz-market", "hz-civil", "hz-housing", "hz-police")
 _STAMP = "built.json"
+_NODE_STAMP = "node.json"
 _FILES = ("personas.json", "claimants.ndjson", "expected.json", "confirmable.json")
 
 Progress = Callable[[str], None]
@@ -44,18 +49,19 @@ def build(  # noqa: PLR0913 - the counts of one scale, each by name
     `progress` gets one line for each step. Raises `ValueError` if the counts contradict each other.
     """
     scale = Scale(people, enterprises, claimants, hits, confirmable)
-    made_pki = _ensure_pki(var / "pki", progress)
+    made = _ensure_pki(var / "pki", progress)
+    made |= _ensure_node(var, progress)
     stamp = {"scale": asdict(scale), "seed": world.SEED, "generator": _generator()}
     if _is_current(var, stamp):
-        return made_pki
+        return made
     (var / _STAMP).unlink(missing_ok=True)
     progress(f"making {people:,} people, {enterprises:,} enterprises and {claimants:,} claimants")
-    made = world.make(scale)
+    world_made = world.make(scale)
     progress("writing one database for each provider department")
     (var / "sources").mkdir(parents=True, exist_ok=True)
-    write_sources(made, var / "sources")
+    write_sources(world_made, var / "sources")
     _write_personas(var)
-    _write_claimants(var, made.claims.claimants)
+    _write_claimants(var, world_made.claims.claimants)
     _write_json(var / _STAMP, stamp)
     return True
 
@@ -67,6 +73,28 @@ def _ensure_pki(folder: Path, progress: Progress) -> bool:
         return False
     progress(f"issuing certificates for the node and {len(clients)} clients")
     write_pki(folder, clients, now)
+    return True
+
+
+def _ensure_node(var: Path, progress: Progress) -> bool:
+    """Sign the template anew when it, the node's own rules or the keys have changed; what people change stays."""
+    keys = signing.ensure_keys(var / "pki" / "signing", [*department_names(), signing.POLICY])
+    trusted = var / "keys" / SIGNERS
+    if not trusted.is_file() or thumbprint(keys[signing.POLICY].public_key()) not in trusted.read_text("ascii"):
+        trusted.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        trusted.write_bytes(signing.signers_document(keys))
+    template = node_directory.load(NODE_DIR)
+    parts = [f"{name}:{hashlib.sha256(content).hexdigest()}" for name, content in sorted(template.files.items())]
+    parts += [template.rules.digest, *(thumbprint(key.public_key()) for key in keys.values())]
+    stamp = {"template": hashlib.sha256("\n".join(parts).encode()).hexdigest()}
+    path = var / _NODE_STAMP
+    before = json.loads(path.read_bytes()) if path.is_file() else {}
+    if stamp.items() <= before.items() and (var / "node").is_dir():
+        return False
+    progress("signing agreements and the node directory")
+    # A node keeps the highest revision that it has seen, and refuses the same number with other content.
+    revision = signing.signed_directory(NODE_DIR, var / "node", keys, revision=before.get("revision", 0) + 1)
+    _write_json(path, {**stamp, "revision": revision.number})
     return True
 
 

@@ -1,4 +1,4 @@
-"""What the demonstration reads of the node directory: the registered clients and their certificate names."""
+"""What the demonstration reads of the node directory: departments, clients and their certificate names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from pathlib import Path
 import yaml
 
 NODE_DIR = Path(__file__).resolve().parents[1] / "hangzhou"
-"""The example node directory."""
+"""The example node directory: the unsigned template of the one that the demonstration runs on."""
+
+
+def department_names() -> list[str]:
+    """Return every department's id, in order."""
+    return sorted(path.stem for path in (NODE_DIR / "departments").glob("*.yaml"))
 
 
 def client_names() -> dict[str, str]:

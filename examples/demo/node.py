@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.demo.build import PROVIDERS
-from examples.demo.departments import NODE_DIR
 
 HOST = "127.0.0.1"
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 20.0
 
-_REPOSITORY = NODE_DIR.parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class NodeFailed(Exception):
@@ -47,7 +46,7 @@ def environment(var: Path, port: int) -> dict[str, str]:
     """Return the settings of the demonstration's node, and the rest of this process's environment without any."""
     var = var.absolute()
     settings = {
-        "HECHA_NODE_DIR": str(NODE_DIR),
+        "HECHA_NODE_DIR": str(var / "node"),
         "HECHA_STATE_DIR": str(var / "state"),
         "HECHA_DATABASE_URL": f"sqlite:///{var / 'state' / 'node.db'}",
         "HECHA_KEYS_DIR": str(var / "keys"),

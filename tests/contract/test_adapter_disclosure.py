@@ -1,22 +1,21 @@
-"""What every adapter lets out: fingerprints, masks, the time of the last update, and no value."""
+"""What every adapter lets out: masks, the time of the last update, and no value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from adapters.base import AttributeBinding, Code, Question
+from adapters.base import Code, Question
 from tests.contract.people import (
     ABSENT,
     DEPOT,
     MILL,
     NA,
     ONE_RELATION,
-    SPELLS,
     TODAY,
     TWO_RELATIONS,
     WAGES,
@@ -48,72 +47,11 @@ def texts(value: Any) -> Iterator[str]:
         assert value is None, f"an answer holds a {type(value).__name__}"
 
 
-class TestFingerprints:
-    def of(self, source: SourceUnderTest, question: Question, **options: Any) -> bytes:
-        binding = options.pop("binding", ONE_RELATION)
-        (answer,) = source.adapter(binding, **options).answer([question], timeout_s=5)
-        fingerprint = answer.attributes["employer"].fingerprint
-        assert fingerprint is not None
-        return fingerprint
-
-    def test_equal_values_have_equal_fingerprints_and_others_not(self, source: SourceUnderTest) -> None:
-        rows = [(WEI, "张伟", None, None, MILL), (NA, "李娜", None, None, MILL), (YONG, "王勇", None, None, DEPOT)]
-        source.fill("wages", WAGES, rows)
-        of = [
-            self.of(source, ask(subject, name, employer=MILL))
-            for subject, name in [(WEI, "张伟"), (NA, "李娜"), (YONG, "王勇")]
-        ]
-        assert of[0] == of[1] != of[2]
-        assert {len(item) for item in of} == {32}
-
-    def test_spelling_of_a_value_does_not_change_its_fingerprint(self, source: SourceUnderTest) -> None:
-        rows = [(WEI, "张伟", None, None, DEPOT), (NA, "李娜", None, None, "杭州瑞丰达（浙江）物流有限公司 ")]
-        source.fill("wages", WAGES, rows)
-        assert self.of(source, ask(WEI, "张伟", employer=MILL)) == self.of(source, ask(NA, "李娜", employer=MILL))
-
-    def test_fingerprint_is_keyed(self, filled: SourceUnderTest) -> None:
-        question = ask(WEI, "张伟", employer=MILL)
-        assert self.of(filled, question) != self.of(filled, question, key=b"another key of thirty-two bytes.")
-
-    def test_fingerprint_does_not_tell_whether_the_question_agreed(self, source: SourceUnderTest) -> None:
-        source.fill("wages", WAGES, SPELLS)
-        asked = [ask(WEI, "张伟", employer=name) for name in (MILL, DEPOT, "别的公司")]
-        assert len({self.of(source, question) for question in asked}) == 1, "a prober could renew a budget"
-
-    def test_fingerprint_changes_with_any_of_several_rows(self, source: SourceUnderTest) -> None:
-        question = ask(WEI, "张伟", employer=MILL)
-        source.fill("wages", WAGES, SPELLS)
-        before = self.of(source, question)
-        source.fill("wages", WAGES, SPELLS[::-1])
-        assert self.of(source, question) == before, "the order of rows changed it"
-        source.fill("wages", WAGES, [(WEI, "张伟", None, None, MILL)])
-        assert self.of(source, question) != before
-
-    def test_two_services_on_one_source_attribute_share_its_fingerprint(self, filled: SourceUnderTest) -> None:
-        renamed = AttributeBinding("employer", "exact", {"column": "employer"})
-        other = replace(TWO_RELATIONS, service="another", attributes=(renamed,))
-        question = ask(WEI, "张伟", employer=MILL)
-        assert self.of(filled, question) == self.of(filled, question, binding=other)
-
-    def test_one_value_in_two_columns_has_two_fingerprints(self, source: SourceUnderTest) -> None:
-        source.fill("wages", (*WAGES, "insurer"), [(WEI, "张伟", None, None, MILL, MILL)])
-        insurer = AttributeBinding("employer", "organisation", {"column": "insurer"})
-        question = ask(WEI, "张伟", employer=MILL)
-        other = replace(ONE_RELATION, attributes=(insurer,))
-        assert self.of(source, question) != self.of(source, question, binding=other)
-
-    def test_nothing_is_fingerprinted_without_a_row_or_a_confirmed_subject(self, filled: SourceUnderTest) -> None:
-        asked = [ask(YONG, "王勇", employer=MILL), ask(WEI, "无名", employer=MILL)]
-        answers = filled.adapter(TWO_RELATIONS).answer(asked, timeout_s=5)
-        assert [answer.attributes["employer"].fingerprint for answer in answers] == [None, None]
-
-
 class TestMasks:
     def test_mask_is_given_on_a_match_without_being_declared(self, filled: SourceUnderTest) -> None:
         asked = ask(WEI, "张伟", "employer", employed_on=TODAY)
         (answer,) = filled.adapter(TWO_RELATIONS).answer([asked], timeout_s=5)
         assert answer.attributes["employer"].masked == "杭州****有限公司"
-        assert answer.attributes["employer"].fingerprint is not None
         assert answer.attributes["employed_on"].masked is None
 
     def test_mask_is_given_only_if_asked_for(self, filled: SourceUnderTest) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from policies.decision import DEFAULT_DENY, EVALUATION_ERROR, Rule, RuleSet
+from policies.loading import Loader
 from policies.packaged import packaged_rules, packaged_schema
 
 RULES = (*RuleSet.from_texts(packaged_rules(), packaged_schema(), 1).rules, DEFAULT_DENY, EVALUATION_ERROR)
@@ -47,6 +48,20 @@ def test_rule_has_a_reason_in_english_and_chinese(rule: Rule) -> None:
 @every_rule()
 def test_rule_id_is_kebab_case(rule: Rule) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.id)
+
+
+@every_rule()
+def test_permit_says_what_it_needs_in_both_languages(rule: Rule) -> None:
+    assert bool(rule.needs) == (rule.effect == "permit")
+    for need in rule.needs:
+        assert re.fullmatch(r"[a-z][a-z' ]+", need.en)
+        assert re.fullmatch(r"[\u4e00-\u9fff]{4,}", need.zh)
+
+
+def test_packaged_rules_see_no_finer_time_than_the_edges_of_the_terms() -> None:
+    loader = Loader(packaged_schema())
+    loader.add(packaged_rules(), narrowing=False)
+    assert loader.fineness_s() == {None: 86_400}, "a decision could be kept for a second only"
 
 
 def test_rule_ids_are_unique() -> None:

@@ -121,7 +121,7 @@ def test_answer_names_the_published_contract(consumer: Consumers) -> None:
 
 
 def test_contract_publishes_rules_but_no_columns_of_the_source(node: RunningNode, consumer: Consumers) -> None:
-    for name, service in node.node.directory.catalogue.services.items():
+    for name, service in node.node.registry.catalogue.services.items():
         text = consumer(CLIENT).get(f"/v1/services/{name}").text
         if service.answerable is None:
             continue

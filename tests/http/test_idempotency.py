@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from adapters.base import SourceUnavailable
 from app.log import tables
+from tests.nodes.agreements import moved
 from tests.nodes.consumer import Consumer
 from tests.nodes.problems import pointers, recorded
 from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
@@ -125,15 +126,10 @@ def test_fifty_posts_at_once_with_one_key_are_one_answer(
 
 def test_repeat_is_decided_anew(own_node: OwnNode, key: str) -> None:
     """A stored answer is not handed out once its agreement is suspended."""
-    first = own_node()
-    assert first.consumer(CLIENT).ask(SERVICE, employment(), Idempotency_Key=key).status_code == 200
-    settings = first.node.settings
-    later = own_node(
-        {TERMS: lambda text: text.replace("state: active", "state: suspended")},
-        DATABASE_URL=settings.database_url,
-        REDIS_URL=settings.redis_url,
-    )
-    recorded(later, later.consumer(CLIENT).ask(SERVICE, employment(), Idempotency_Key=key), "not-permitted")
+    node = own_node()
+    assert node.consumer(CLIENT).ask(SERVICE, employment(), Idempotency_Key=key).status_code == 200
+    moved(node, "hz-hrss-employment-status-unemployment-benefit", "suspended")
+    recorded(node, node.consumer(CLIENT).ask(SERVICE, employment(), Idempotency_Key=key), "not-permitted")
 
 
 def test_stored_reply_lies_sealed(node: RunningNode, consumer: Consumers, key: str) -> None:

@@ -10,7 +10,8 @@ from contextlib import closing
 from typing import Any
 
 from app.accounts import MASK_BITS
-from app.limits import STATE, price
+from app.limits.account import price
+from app.limits.rebuild import STATE
 from tests.nodes.problems import recorded
 from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
 from tests.nodes.running import OwnNode, RunningNode
@@ -44,11 +45,13 @@ def test_question_beyond_the_quota_is_limited_not_denied(own_node: OwnNode, clai
     receipt = recorded(node, response, "quota-exceeded")
     assert (receipt.record["decision"], receipt.record["limit"]) == ("permit", "quota")
     assert 1 <= int(response.headers["Retry-After"]) <= 86_400
+    assert response.get_json()["violated-policies"] == ["quota"]
     assert "3 questions" in response.get_json()["detail"]
 
 
 def test_quota_of_a_month_ends_with_the_month(own_node: OwnNode, claimant: Iterator[Question]) -> None:
-    node = own_node({BENEFITS: quota(0, "month")})
+    node = own_node({BENEFITS: quota(1, "month")})
+    assert node.consumer(CLIENT).ask(SERVICE, next(claimant)).status_code == 200
     response = node.consumer(CLIENT).ask(SERVICE, next(claimant))
     recorded(node, response, "quota-exceeded")
     assert 1 <= int(response.headers["Retry-After"]) <= 31 * 86_400
@@ -63,7 +66,8 @@ def test_repeats_count_against_the_quota_but_refusals_do_not(own_node: OwnNode) 
 
 
 def test_quota_belongs_to_one_agreement(own_node: OwnNode) -> None:
-    node = own_node({BENEFITS: quota(0)})
+    node = own_node({BENEFITS: quota(1)})
+    assert node.consumer(CLIENT).ask(SERVICE, employment()).status_code == 200
     recorded(node, node.consumer(CLIENT).ask(SERVICE, employment()), "quota-exceeded")
     review = persona(SERVICE, "match", "hz-hrss-review")
     assert node.consumer("hz-hrss-review").ask(SERVICE, body(review)).status_code == 200
@@ -216,6 +220,8 @@ def test_reservation_that_never_holds_ends_in_a_refusal(own_node: OwnNode) -> No
             "CREATE TRIGGER ahead AFTER UPDATE OF generation ON log_head BEGIN "
             "UPDATE log_head SET generation = generation + 1 WHERE id = 1; END"
         )
+    with closing(node.redis()) as client:
+        client.flushdb()
     recorded(node, node.consumer(CLIENT).ask(SERVICE, employment()), "limiter-unavailable")
 
 

@@ -14,7 +14,7 @@ from examples.demo.personas import personas
 from tests.nodes.consumer import Consumer
 from tests.nodes.problems import problem
 from tests.nodes.questions import CLIENT, SERVICE, body, employment
-from tests.nodes.routes import example_app, example_directory, routes
+from tests.nodes.routes import example_agreements, example_app, example_directory, routes
 from tests.nodes.running import RunningNode
 
 Consumers = Callable[[str], Consumer]
@@ -58,8 +58,8 @@ def check(schema: Document, value: Any) -> None:
 def askers(service: str, purpose: str) -> list[str]:
     """The clients that may ask this service for this purpose, by the node directory."""
     found = []
-    for agreement in example_directory().agreements.all.values():
-        if agreement.service == service and purpose in agreement.terms.purposes and agreement.terms.state == "active":
+    for agreement in example_agreements().of_service(service):
+        if purpose in agreement.terms.purposes:
             departments = agreement.terms.departments or {"hz-planning"}
             found += [
                 client.name

@@ -36,7 +36,7 @@ def test_persona_is_answered_as_published(node: RunningNode, consumer: Consumers
     assert response.status_code == 200, response.text
     answer = response.get_json()
     assert (answer["service"], answer["result"]) == (persona.service, persona.expect)
-    assert answer["contract"] == node.node.directory.catalogue.services[persona.service].contract_digest
+    assert answer["contract"] == node.node.registry.catalogue.services[persona.service].contract_digest
     assert answer["as_of"] == "2026-11-15T22:00:00.000Z"
     assert response.headers["Cache-Control"] == "no-store"
 

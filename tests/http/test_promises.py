@@ -5,12 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.factory import app_for
+from app.limits.limiter import Limiter
 from app.valkey import EmbeddedValkey
+from tests.nodes.agreements import moved
 from tests.nodes.consumer import Consumer
 from tests.nodes.problems import problem, recorded
 from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
@@ -139,13 +143,20 @@ def test_without_redis_nothing_is_answered_and_that_is_recorded(own_node: OwnNod
 
 
 def test_denial_needs_no_redis(own_node: OwnNode) -> None:
-    node = own_node(REDIS_URL="unix:///nowhere/valkey.sock")
+    node = without_redis(own_node())
     recorded(node, node.consumer(CLIENT).ask(SERVICE, employment(purpose="recruitment")), "not-permitted")
 
 
-@pytest.mark.parametrize("obligation", ["shred-after-reading", "notify-provider"])
-def test_answer_under_an_obligation_the_node_cannot_meet_is_held_back(own_node: OwnNode, obligation: str) -> None:
-    node = own_node({TERMS: lambda text: text + f"obligations: [{obligation}]\n"})
+def without_redis(node: RunningNode) -> RunningNode:
+    """The same node after its Redis went away."""
+    made, verification = node.node, node.node.verification
+    charging = replace(verification.charging, limiter=Limiter("unix:///nowhere/valkey.sock", made.store))
+    made = replace(made, verification=replace(verification, charging=charging))
+    return replace(node, node=made, app=app_for(made))
+
+
+def test_answer_under_an_obligation_the_node_cannot_meet_is_held_back(own_node: OwnNode) -> None:
+    node = own_node({TERMS: lambda text: text + "obligations: [shred-after-reading]\n"})
     source = CountingSource()
     watched = node.with_adapter(SERVICE, source)
     recorded(watched, watched.consumer(CLIENT).ask(SERVICE, employment()), "obligation-not-met")
@@ -154,7 +165,8 @@ def test_answer_under_an_obligation_the_node_cannot_meet_is_held_back(own_node: 
 
 @pytest.mark.parametrize("state", ["approved", "suspended", "expired", "revoked", "superseded"])
 def test_terms_that_are_not_active_permit_nothing(own_node: OwnNode, state: str) -> None:
-    node = own_node({TERMS: lambda text: text.replace("state: active", f"state: {state}")})
+    node = own_node()
+    moved(node, "hz-hrss-employment-status-unemployment-benefit", state)
     response = node.consumer(CLIENT).ask(SERVICE, employment())
     recorded(node, response, "not-permitted")
     assert [reason["rule"] for reason in response.get_json()["reasons"]] == ["terms-not-active"]
@@ -162,12 +174,13 @@ def test_terms_that_are_not_active_permit_nothing(own_node: OwnNode, state: str)
 
 def test_records_name_rules_agreement_contract_and_policy_by_digest(node: RunningNode, consumer: Consumers) -> None:
     answer = consumer(CLIENT).ask(SERVICE, employment()).get_json()
-    record, directory = node.record(answer["id"]), node.node.directory
-    agreement = directory.agreements.all["hz-hrss-employment-status-unemployment-benefit"]
+    record, registry = node.record(answer["id"]), node.node.registry
+    agreement = registry.agreements.find("hz-hrss-employment-status-unemployment-benefit")
+    assert agreement is not None
     assert record["rules"] == ["conditional-agreement"]
     assert record["agreement"] == agreement.terms.digest
-    assert record["contract"] == directory.catalogue.services[SERVICE].contract_digest
-    assert record["policy"] == directory.rules.digest
+    assert record["contract"] == registry.catalogue.services[SERVICE].contract_digest
+    assert record["policy"] == registry.rules.digest
 
 
 def test_record_holds_no_part_of_the_question_in_clear(node: RunningNode, consumer: Consumers) -> None:

@@ -31,6 +31,7 @@ def spent(node: RunningNode) -> dict[str, int]:
             fields = client.hgetall(key)
             assert isinstance(fields, dict)
             found[key.decode()] = int(fields.pop(b"spent"))
+            fields.pop(b"f", None)
             assert not fields or found[key.decode()] > 0
         return found
 
@@ -42,7 +43,7 @@ def test_missing_source_is_unavailable_and_refunded(own_node: OwnNode, tmp_path:
     receipt.check_question(employment(), SERVICE)
     assert response.headers["Retry-After"] == "5"
     assert receipt.record["decision"] == "permit"
-    assert set(spent(node).values()) == {0}
+    assert not any(spent(node).values())
     assert not (tmp_path / "absent.db").exists()
 
 
@@ -53,7 +54,7 @@ def test_source_that_comes_back_answers_and_is_charged_once(own_node: OwnNode, t
     recorded(node, caller.ask(SERVICE, employment()), "source-unavailable")
     shutil.copy(node.ground.folder / "sources" / "hz-tax.db", path)
     charges = node.charges(caller.ask(SERVICE, employment()).get_json()["id"])
-    assert len(charges) == 3
+    assert len(charges) == 4
     assert sorted(spent(node).values()) == sorted(charges.values())
 
 
@@ -62,7 +63,7 @@ def test_source_with_another_schema_misbehaves(own_node: OwnNode, tmp_path: Path
         connection.execute("CREATE TABLE wage_declarations (id_no TEXT)")
     node = own_node(SOURCE_HZ_TAX=f"sqlite:///{tmp_path}/tax.db")
     recorded(node, node.consumer(CLIENT).ask(SERVICE, employment()), "source-misbehaved")
-    assert set(spent(node).values()) == {0}
+    assert not any(spent(node).values())
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_failing_source_is_recorded_and_says_nothing(
     assert NUMBER not in response.text
     assert type(error).__name__ not in response.text
     answer = node.consumer(CLIENT).ask(SERVICE, question).get_json()
-    assert len(node.charges(answer["id"])) == 3, "the failed attempt was refunded, so this one is charged in full"
+    assert len(node.charges(answer["id"])) == 4, "the failed attempt was refunded, so this one is charged in full"
 
 
 def test_unknown_error_leaves_kind_and_place_in_the_log_but_no_value(
@@ -112,7 +113,7 @@ def test_source_older_than_the_agreement_allows_is_stale(own_node: OwnNode) -> N
     stale = CountingSource(Code.MATCH, updated=now - timedelta(hours=24, minutes=1))
     watched = node.with_adapter(SERVICE, stale)
     recorded(watched, watched.consumer(CLIENT).ask(SERVICE, employment()), "source-stale")
-    assert set(spent(node).values()) == {0}
+    assert not any(spent(node).values())
     fresh = node.with_adapter(SERVICE, CountingSource(Code.MATCH, updated=now - timedelta(hours=23)))
     answer = fresh.consumer(CLIENT).ask(SERVICE, employment()).get_json()
     assert "freshness:24h" in answer["obligations"]

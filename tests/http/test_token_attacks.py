@@ -193,6 +193,7 @@ def test_no_route_works_with_a_stolen_token(consumer: Consumers, route: Route) -
 @pytest.mark.parametrize("route", [route for route in SCOPED if route.view.needs != ("any",)], ids=str)
 def test_scoped_route_refuses_a_token_without_its_scope(consumer: Consumers, route: Route) -> None:
     caller = consumer("hz-hrss-benefits")
-    response = caller.get(route.path, scope=f"verify:{SERVICE}")
+    headers = {"Authorization": f"Bearer {caller.token(f'verify:{SERVICE}')}"}
+    response = caller.open(route.method, route.path, headers=headers)
     problem(response, "insufficient-scope")
     assert f'scope="{route.view.needs[0]}"' in response.headers["WWW-Authenticate"]

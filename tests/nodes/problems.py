@@ -21,7 +21,17 @@ def problem(response: TestResponse, slug: str, status: int | None = None) -> dic
     assert response.status_code == document["status"] == (status or PROBLEMS[slug].status)
     assert document["title"] == PROBLEMS[slug].title
     assert document["detail"].endswith(".")
-    assert document.keys() <= {"type", "title", "status", "detail", "instance", "receipt", "reasons", "errors"}
+    assert document.keys() <= {
+        "type",
+        "title",
+        "status",
+        "detail",
+        "instance",
+        "receipt",
+        "reasons",
+        "errors",
+        "violated-policies",
+    }
     return document
 
 

@@ -12,6 +12,7 @@ from flask import Flask
 from app.api.security import PUBLIC
 from app.factory import bare_app
 from app.registry import node_directory
+from app.registry.agreements import Agreements
 from app.registry.node_directory import NodeDirectory
 from examples.demo.departments import NODE_DIR
 
@@ -50,9 +51,15 @@ def example_directory() -> NodeDirectory:
 
 
 @cache
+def example_agreements() -> Agreements:
+    """The agreements of the example as if all were active; they are not signed."""
+    return example_directory().agreements_if_active()
+
+
+@cache
 def example_app() -> Flask:
     """The application of the example node without a node behind it."""
-    return bare_app(example_directory(), 65_536)
+    return bare_app(example_directory(), example_agreements(), 65_536)
 
 
 def routes() -> Iterator[Route]:

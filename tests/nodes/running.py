@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import orjson
 import redis
+from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from sqlalchemy import select
 
@@ -23,15 +24,17 @@ from app import services
 from app.factory import app_for
 from app.identity import keys
 from app.log import tables
-from app.log.migration import upgrade
 from app.log.sealing import Sealer
-from app.log.storage import Store
+from app.recording import SALT
+from app.registry.current import Current
+from app.server import prepare_state
 from app.services import Node
 from app.settings import Settings
 from app.valkey import EmbeddedValkey
 from evidence.base64s import encode_url
 from evidence.jwk import keys_from_jwks
 from evidence.record import field_salt
+from examples.demo import signing
 from examples.demo.build import PROVIDERS, build
 from examples.demo.departments import NODE_DIR
 from tests.nodes.consumer import Consumer
@@ -52,6 +55,10 @@ class Ground:
     folder: Path
     valkey: Path
     taken: Iterator[int]
+
+    def signing_keys(self) -> dict[str, ec.EllipticCurvePrivateKey]:
+        """The key that each department accepts agreements with, and the policy signer's (`signing.POLICY`)."""
+        return signing.read_keys(self.folder / "pki" / "signing")
 
     def redis_url(self) -> str:
         """The URL of a database of the Valkey that no node of this worker uses now, empty."""
@@ -84,10 +91,10 @@ class RunningNode:
 
     def with_adapter(self, service: str, adapter: Adapter) -> RunningNode:
         """The same node with another source behind one service."""
-        verification = self.node.verification
-        adapters = {**verification.registry.adapters, service: adapter}
-        registry = replace(verification.registry, adapters=adapters)
-        node = replace(self.node, verification=replace(verification, registry=registry))
+        adapters = {**self.node.current.registry.adapters, service: adapter}
+        current = Current(self.node.store, lambda _: adapters)
+        verification = replace(self.node.verification, current=current)
+        node = replace(self.node, current=current, verification=verification)
         return replace(self, node=node, app=app_for(node))
 
     def receipt_keys(self) -> dict[str, Any]:
@@ -132,7 +139,7 @@ class RunningNode:
         )
         with self.node.store.reading() as connection:
             sealed = bytes(connection.execute(query).scalar_one())
-        return encode_url(field_salt(Sealer(self.node.keys.seal).open(sealed, identifier), field))
+        return encode_url(field_salt(Sealer(self.node.keys.seal).open(sealed, identifier)[:SALT], field))
 
     def redis(self) -> redis.Redis:
         """A client of the node's own Valkey database; the caller closes it."""
@@ -173,7 +180,7 @@ def environment(ground: Ground, folder: Path, **settings: str) -> dict[str, str]
         for provider in PROVIDERS
     }
     own = {
-        "NODE_DIR": str(NODE_DIR),
+        "NODE_DIR": str(ground.folder / "node"),
         "STATE_DIR": str(folder),
         "KEYS_DIR": str(ground.folder / "keys"),
         "DATABASE_URL": f"sqlite:///{folder / 'node.db'}",
@@ -188,26 +195,25 @@ def start(ground: Ground, folder: Path, **settings: str) -> RunningNode:
     settings.setdefault("REDIS_URL", ground.redis_url())
     env = environment(ground, folder, **settings)
     read = Settings.from_env(env)
-    store = Store(read.database_url, folder / "writer.lock")
-    try:
-        upgrade(store)
-    finally:
-        store.close()
+    prepare_state(read, env)
     node = services.build(read, env)
     return RunningNode(node, app_for(node), folder, ground)
 
 
-def edited(folder: Path, files: Edits) -> Path:
-    """A copy of the example node directory in `folder`, each named file rewritten by its function.
+def edited(ground: Ground, folder: Path, files: Edits) -> Path:
+    """The example node directory in `folder`, each named file rewritten by its function, and signed anew.
 
-    Raises AssertionError where a function changes nothing: the test would not test what it says.
+    A file that is not there yet is rewritten from nothing. Raises AssertionError where a function changes nothing:
+    the test would not test what it says.
     """
-    target = folder / "directory"
-    shutil.copytree(NODE_DIR, target)
+    source, target = folder / "template", folder / "directory"
+    shutil.copytree(NODE_DIR, source)
     for name, rewrite in files.items():
-        path = target / name
-        text = path.read_text("utf-8")
+        path = source / name
+        text = path.read_text("utf-8") if path.exists() else ""
         changed = rewrite(text)
         assert changed != text, name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(changed, "utf-8")
+    signing.signed_directory(source, target, ground.signing_keys())
     return target

@@ -26,7 +26,7 @@ class CountingSource:
         if self.error is not None:
             raise self.error
         return [
-            Answer(self.code, {name: AttributeAnswer(self.code, b"f" * 16) for name in question.declared})
+            Answer(self.code, {name: AttributeAnswer(self.code) for name in question.declared})
             for question in questions
         ]
 

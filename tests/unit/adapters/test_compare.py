@@ -60,6 +60,10 @@ class TestBinding:
         with pytest.raises(BindingInvalid, match="it: no comparator 'like'"):
             build(AttributeBinding("it", "like", {"column": "a"}))
 
+    def test_column_named_as_existence_is_refused(self) -> None:
+        with pytest.raises(BindingInvalid, match="it: no column can be named '\\*'"):
+            build(AttributeBinding("it", "exact", {"column": "*"}))
+
     @every_comparator
     def test_missing_role_is_refused(self, compare: str) -> None:
         for missing in COMPARATORS[compare].roles:

@@ -37,7 +37,7 @@ PERSON = [("张伟",)]
 def test_no_row_anywhere_is_not_found() -> None:
     answer = Judge(BINDING, KEY).answer(ASKED, [], [])
     assert answer.result is Code.NOT_FOUND
-    assert answer.attributes["role"].fingerprint is None
+    assert answer.values == {"role": frozenset()}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_existence_is_judged_without_a_column() -> None:
     asked = Question(ASKED.subject, ASKED.confirm, {"known": True})
     here, absent = judge.answer(asked, PERSON, [(None, None)]), judge.answer(asked, PERSON, [])
     assert (here.result, absent.result) == (Code.MATCH, Code.NO_MATCH)
-    assert here.attributes["known"].fingerprint is not None
+    assert here.values == absent.values == {"*": frozenset()}
 
 
 rows = st.lists(
@@ -125,14 +125,35 @@ def test_answer_does_not_depend_on_the_order_of_rows(
     assert judge.answer(question, PERSON, rows) == judge.answer(question, PERSON, shuffled)
 
 
+@pytest.mark.parametrize("many", ["any", "all", "latest"])
 @given(rows=rows, one=questions, other=questions)
-def test_fingerprint_depends_on_the_source_and_not_on_the_question(
-    rows: Sequence[tuple[str | None, str | None]], one: dict[str, object], other: dict[str, object]
+def test_fingerprints_depend_on_the_source_and_not_on_the_question(
+    many: str, rows: Sequence[tuple[str | None, str | None]], one: dict[str, object], other: dict[str, object]
 ) -> None:
+    other_binding = replace(BINDING, many=many, latest_by="since" if many == "latest" else None)
+    first = Judge(BINDING, KEY).answer(replace(ASKED, declared=one), PERSON, rows)
+    second = Judge(other_binding, KEY).answer(replace(ASKED, declared=other), [("王勇",)], rows)
+    assert second.result is Code.NOT_FOUND
+    assert first.values.keys() == (one.keys() or {"*"}), "exactly the columns that are read"
+    for column in first.values.keys() & second.values.keys():
+        assert first.values[column] == second.values[column]
+
+
+def test_question_that_declares_nothing_and_masks_nothing_reads_existence_alone() -> None:
     judge = Judge(BINDING, KEY)
-    first, second = (judge.answer(replace(ASKED, declared=declared), PERSON, rows) for declared in (one, other))
-    for name in one.keys() & other.keys():
-        assert first.attributes[name].fingerprint == second.attributes[name].fingerprint
+    for records in ([], [("director", None)]):
+        assert judge.answer(replace(ASKED, declared={}), PERSON, records).values == {"*": frozenset()}
+
+
+def test_masked_attribute_is_fingerprinted_without_being_declared() -> None:
+    judge = Judge(replace(BINDING, attributes=(replace(ROLE, mask="name"), SINCE)), KEY)
+    question = replace(ASKED, declared={"since": date(2020, 1, 1)}, masks=frozenset({"role"}))
+    values = judge.answer(question, PERSON, [("director", None)]).values
+    assert {column: len(found) for column, found in values.items()} == {"role": 1, "since": 1}
+
+
+def test_type_in_a_column_that_is_not_asked_for_does_no_harm() -> None:
+    assert Judge(BINDING, KEY).answer(ASKED, PERSON, [("shareholder", b"x")]).result is Code.MATCH
 
 
 @pytest.mark.parametrize(

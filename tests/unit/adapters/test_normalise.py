@@ -54,6 +54,18 @@ def test_normalising_twice_changes_nothing(normal: Callable[[str], str], raw: st
         assert normal(once) == once
 
 
+@pytest.mark.parametrize("normal", [item for item in TEXTS if item is not normalise.phone])
+@given(raw=hostile | resident_ids() | credit_codes())
+@example(raw="Ａ (１)")
+@example(raw="买买提．吐尔逊")
+@example(raw="杭州【甲】公司")
+def test_loose_text_overlooks_all_that_a_normaliser_overlooks(normal: Callable[[str], str], raw: str) -> None:
+    with suppress(ValueInvalid):
+        once = normal(raw)
+        if len(once) == len(raw.strip()) or normal is not normalise.resident_id:  # 15 digits become 18
+            assert normalise.loose(once) == normalise.loose(raw)
+
+
 RULES = {
     "a resident id number has 18 characters (or 15 digits)",
     "the check digit of the resident id number is wrong",

@@ -7,26 +7,33 @@ from typing import Any
 
 import pytest
 
-from app.accounts import MASK_BITS, accounts, question_price
-from app.limits import Account, price
+from app.accounts import MASK_BITS, UNBOUNDED, accounts, question_price, tightest
+from app.limits.account import Account, price
 from app.recording import Permitted
-from app.registry.agreements import Agreement
+from app.registry.agreements import Agreement, Budget
 from app.registry.question import QuestionReader
 from examples.demo import cast
 from policies.obligations import Disclose, Fold, HumanReview, Obligation
-from tests.nodes.routes import example_directory
+from tests.nodes.routes import example_agreements, example_directory
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 KEY = b"k" * 32
 DIRECTORY = example_directory()
-AGREEMENTS = DIRECTORY.agreements.all
 
-BENEFITS = AGREEMENTS["hz-hrss-employment-status-unemployment-benefit"]
-REVIEW = AGREEMENTS["hz-hrss-employment-status-benefit-review"]
-DIBAO = AGREEMENTS["hz-civil-employment-status-low-income-household"]
-WAGES = AGREEMENTS["hz-hrss-wage-base-social-insurance-levy"]
-LEVY = AGREEMENTS["hz-tax-property-contract-property-tax"]
-PERSONS = AGREEMENTS["hz-police-person-basic-standing-terms"]
+
+def agreed(identifier: str) -> Agreement:
+    """One agreement of the example, as if it were active."""
+    found = example_agreements().find(identifier)
+    assert found is not None, identifier
+    return found
+
+
+BENEFITS = agreed("hz-hrss-employment-status-unemployment-benefit")
+REVIEW = agreed("hz-hrss-employment-status-benefit-review")
+DIBAO = agreed("hz-civil-employment-status-low-income-household")
+WAGES = agreed("hz-hrss-wage-base-social-insurance-levy")
+LEVY = agreed("hz-tax-property-contract-property-tax")
+PERSONS = agreed("hz-police-person-basic-standing-terms")
 
 
 def permitted(agreement: Agreement, **members: Any) -> Permitted:
@@ -53,26 +60,39 @@ def changed(agreement: Agreement, **members: Any) -> Agreement:
 
 
 def test_terms_without_limits_draw_on_nothing() -> None:
-    assert drawn(changed(BENEFITS, quota=None, budget_bits=None)) == []
+    assert drawn(changed(BENEFITS, quota=None, budget=None)) == []
 
 
 def test_quota_comes_first_and_names_department_terms_and_period() -> None:
     quota, *others = drawn(BENEFITS)
     assert quota.name == "quota/hz-hrss/hz-hrss-employment-status-unemployment-benefit/2026-11"
     assert (quota.amount, quota.limit, quota.question) == (1, 1_000_000, None)
+    assert quota.begins_at == datetime.fromisoformat("2026-11-01T00:00:00+08:00")
     assert quota.resets_at == datetime.fromisoformat("2026-12-01T00:00:00+08:00")
     assert all(other.name.startswith("budget/") and other.resets_at is None for other in others)
 
 
-def test_every_attribute_asked_or_masked_has_an_account() -> None:
-    assert len(budgets(drawn(REVIEW))) == 1
-    assert len(budgets(drawn(BENEFITS))) == 2, "the mask of the employer draws on the employer's account"
-    two = {"employed_on": "2026-09-15", "employer": "杭州演示软件科技有限公司"}
-    assert len(budgets(drawn(REVIEW, declared=two))) == 2
+def attributes(found: list[Account]) -> list[tuple[str | None, str | None]]:
+    """Source attribute and column of every budget, in its order."""
+    return [(account.attribute, account.column) for account in found if account.question is not None]
 
 
-def test_confirmation_alone_draws_on_an_account_of_the_service() -> None:
-    assert len(budgets(drawn(PERSONS, declared={}))) == 1
+START = ("hz-tax/wage_declarations.start_date", "start_date")
+END = ("hz-tax/wage_declarations.end_date", "end_date")
+EMPLOYER = ("hz-tax/wage_declarations.employer_name", "employer_name")
+BOTH = {"employed_on": "2026-09-15", "employer": "杭州演示软件科技有限公司"}
+
+
+def test_every_column_that_an_attribute_asked_or_masked_reads_has_an_account() -> None:
+    """A day of employment is compared with its first and its last day: an answer tells of both."""
+    assert attributes(drawn(REVIEW)) == [END, START]
+    assert attributes(drawn(BENEFITS)) == [EMPLOYER, END, START], "the mask draws on the employer's account"
+    assert attributes(drawn(REVIEW, declared=BOTH)) == [EMPLOYER, END, START]
+    assert len(budgets(drawn(REVIEW, declared=BOTH))) == 3
+
+
+def test_confirmation_alone_draws_on_the_account_of_there_being_a_row() -> None:
+    assert attributes(drawn(PERSONS, declared={})) == [("hz-police/residents.*", "*")]
 
 
 def test_one_source_attribute_has_one_account_whichever_client_terms_or_purpose_ask() -> None:
@@ -153,9 +173,11 @@ def test_names_depend_on_the_nodes_key() -> None:
 def test_order_of_accounts_is_the_same_for_all() -> None:
     """Two questions that draw on the same accounts must not wait for each other."""
     names = [account.name for account in drawn(BENEFITS)][1:]
-    assert len(names) == 2
-    two = {"employed_on": "2026-09-16", "employer": "杭州演示软件科技有限公司"}
+    assert len(names) == 3
+    two = BOTH | {"employed_on": "2026-09-16"}
     assert [account.name for account in drawn(REVIEW, declared=two)][1:] == names
+    reversed_order = dict(reversed(two.items()))
+    assert [account.name for account in drawn(REVIEW, declared=reversed_order)][1:] == names
 
 
 OVERALL, DETAILED = Disclose("overall"), Disclose("per_attribute")
@@ -179,4 +201,85 @@ PRICES: list[tuple[tuple[Obligation, ...], frozenset[str], int, int]] = [
 def test_price_is_the_number_of_answers_there_may_be(
     obligations: tuple[Obligation, ...], masked: frozenset[str], declared: int, expected: int
 ) -> None:
-    assert question_price(changed(BENEFITS, obligations=obligations, masked=masked), declared) == expected
+    terms = replace(BENEFITS.terms, masked=masked)
+    assert question_price(changed(BENEFITS, obligations=obligations, terms=terms), declared) == expected
+
+
+def drawn_under(bounds: dict[tuple[str, str], Budget], agreement: Agreement = REVIEW) -> list[Account]:
+    """What the example question draws on where the department's agreements have these tightest budgets."""
+    return accounts(KEY, "hz-hrss", permitted(agreement), NOW, budgets=bounds)
+
+
+def limits(found: list[Account]) -> dict[str | None, int]:
+    return {account.attribute: account.limit for account in found if account.question is not None}
+
+
+def test_budget_of_another_agreement_holds_where_it_is_tighter() -> None:
+    """A second agreement of the department must be no second budget."""
+    tighter = {("hz-hrss", START[0]): Budget(5, renews=False), ("hz-hrss", END[0]): Budget(900, renews=False)}
+    assert limits(drawn_under(tighter)) == {START[0]: 5_000, END[0]: 240_000}
+
+
+def test_budget_of_another_agreement_holds_where_this_one_has_none() -> None:
+    bounds = {("hz-hrss", START[0]): Budget(5, renews=False)}
+    assert limits(drawn_under(bounds, changed(REVIEW, budget=None))) == {START[0]: 5_000}
+
+
+def test_budget_of_another_department_does_not_hold() -> None:
+    bounds = {("hz-civil", START[0]): Budget(5, renews=False)}
+    assert limits(drawn_under(bounds)) == {START[0]: 240_000, END[0]: 240_000}
+
+
+def test_budget_that_renews_draws_on_its_year_and_on_the_account_of_all_time() -> None:
+    """Terms that renew no more must find everything that was ever spent."""
+    yearly = changed(REVIEW, budget=Budget(240, renews=True))
+    once, renewing = drawn(REVIEW)[1:], drawn(yearly)[1:]
+    names = {account.name for account in once}
+    assert names <= {account.name for account in renewing}
+    for account in renewing:
+        if account.name in names:
+            assert (account.limit, account.resets_at) == (UNBOUNDED, None)
+        else:
+            assert account.name.removesuffix("/2026") in names
+            assert account.limit == 240_000
+            assert account.begins_at == datetime.fromisoformat("2026-01-01T00:00:00+08:00")
+            assert account.resets_at == datetime.fromisoformat("2027-01-01T00:00:00+08:00")
+    assert len(renewing) == 2 * len(once)
+
+
+def test_budget_renews_only_where_every_agreement_renews() -> None:
+    bounds = {("hz-hrss", name): Budget(240, renews=False) for name in (START[0], END[0])}
+    yearly = changed(REVIEW, budget=Budget(240, renews=True))
+    assert drawn_under(bounds, yearly) == drawn(REVIEW)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (None, None, None),
+        (Budget(3, renews=True), None, Budget(3, renews=True)),
+        (None, Budget(3, renews=False), Budget(3, renews=False)),
+        (Budget(3, renews=True), Budget(9, renews=True), Budget(3, renews=True)),
+        (Budget(9, renews=False), Budget(3, renews=True), Budget(3, renews=False)),
+        (Budget(9, renews=True), Budget(3, renews=False), Budget(3, renews=False)),
+    ],
+)
+def test_tightest_budget_is_the_smaller_and_the_stricter(
+    one: Budget | None, other: Budget | None, expected: Budget | None
+) -> None:
+    assert tightest(one, other) == expected
+    assert tightest(other, one) == expected
+
+
+def test_renewed_agreement_brings_no_fresh_quota() -> None:
+    successor = changed(BENEFITS, terms=replace(BENEFITS.terms, id="second-in-line"))
+    assert drawn(successor)[0].name == drawn(BENEFITS)[0].name
+    first_in_line = changed(successor, lineage="second-in-line")
+    assert drawn(first_in_line)[0].name == "quota/hz-hrss/second-in-line/2026-11"
+
+
+def test_service_without_a_source_draws_on_the_quota_alone() -> None:
+    """What is withheld is never answered; a rule that let it through would still find nothing to charge."""
+    question = permitted(REVIEW)
+    withheld = replace(question, service=replace(question.service, answerable=None))
+    assert accounts(KEY, "hz-hrss", withheld, NOW) == drawn(REVIEW)[:1]

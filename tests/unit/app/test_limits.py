@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from app.limits import MILLIBITS, SHANGHAI, STATE, Account, Limiter, Reservation, keyed, period, price
+from app.limits.account import MILLIBITS, SHANGHAI, Account, Reservation, keyed, period, price
+from app.limits.limiter import Limiter
+from app.limits.rebuild import STATE
 from app.log import tables
 from app.log.storage import Store
 from app.refusals import Refusal

@@ -26,8 +26,8 @@ def env(ground: Ground, tmp_path: Path) -> dict[str, str]:
 def test_node_is_built_from_its_settings(env: dict[str, str], tmp_path: Path) -> None:
     node = services.build(Settings.from_env(env), env)
     assert services.redis_url(node.settings) == f"unix://{tmp_path / 'valkey.sock'}"
-    answering = {name for name, item in node.directory.catalogue.services.items() if item.answerable}
-    assert node.verification.registry.adapters.keys() == answering
+    answering = {name for name, item in node.registry.catalogue.services.items() if item.answerable}
+    assert node.current.registry.adapters.keys() == answering
     node.close()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import unicodedata
 from contextlib import closing
@@ -12,7 +13,12 @@ from typing import Any
 import pytest
 
 from adapters.normalise import find_identifiers
+from app.registry.agreement_document import unsigned_by
+from app.registry.node_directory import read_files
+from app.registry.revision import load_signed, read_signers
+from examples.demo import build as build_module
 from examples.demo.build import PROVIDERS, build
+from examples.demo.departments import NODE_DIR, department_names
 from examples.demo.sources import LOADED_AT
 
 DATA = ("personas.json", "claimants.ndjson", "expected.json", "confirmable.json")
@@ -82,6 +88,55 @@ def test_missing_file_is_built_again(tmp_path: Path) -> None:
     (tmp_path / "sources" / "hz-tax.db").unlink()
     assert once()
     assert digests(tmp_path) == before
+
+
+def test_node_directory_is_signed_by_the_key_that_the_node_trusts(small: Path) -> None:
+    directory, revision = load_signed(read_files(small / "node"), read_signers(small / "keys"))
+    assert (directory.name, revision.number) == ("hangzhou", 1)
+    assert all(department.signing_keys for department in directory.departments.all.values())
+    for item in directory.filed():
+        draft = item.draft
+        assert unsigned_by(directory.departments, draft.signers, draft.document, item.signatures) == ()
+
+
+def test_signing_keys_are_their_owners_alone(small: Path) -> None:
+    keys = sorted((small / "pki" / "signing").glob("*.key"))
+    assert [path.stem for path in keys] == sorted([*department_names(), "policy"])
+    assert {path.stat().st_mode & 0o777 for path in keys} == {0o600}
+    assert not list((small / "node").rglob("*.key"))
+
+
+class TestNodeDirectory:
+    """Its signing does not wait for data, so it is built by itself here."""
+
+    def ensure(self, var: Path) -> bool:
+        return build_module._ensure_node(var, lambda _: None)
+
+    def test_unchanged_template_is_left_as_it_stands_with_what_people_changed(self, tmp_path: Path) -> None:
+        assert self.ensure(tmp_path)
+        (tmp_path / "node" / "node.yaml").write_text("changed")
+        assert not self.ensure(tmp_path)
+        assert (tmp_path / "node" / "node.yaml").read_text() == "changed"
+
+    def test_changed_template_is_signed_anew_under_a_higher_revision(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.ensure(tmp_path)
+        shutil.copytree(NODE_DIR, tmp_path / "template")
+        (tmp_path / "template" / "README.md").write_text("another")
+        monkeypatch.setattr(build_module, "NODE_DIR", tmp_path / "template")
+        assert self.ensure(tmp_path)
+        directory, revision = load_signed(read_files(tmp_path / "node"), read_signers(tmp_path / "keys"))
+        assert revision.number == directory.rules.revision == 2
+        assert directory.files["README.md"] == b"another"
+
+    @pytest.mark.parametrize("lost", ["pki", "node", "keys", "node.json"])
+    def test_whatever_is_lost_a_node_can_start_again(self, tmp_path: Path, lost: str) -> None:
+        self.ensure(tmp_path)
+        shutil.rmtree(tmp_path / lost) if (tmp_path / lost).is_dir() else (tmp_path / lost).unlink()
+        self.ensure(tmp_path)
+        load_signed(read_files(tmp_path / "node"), read_signers(tmp_path / "keys"))
+        assert not self.ensure(tmp_path)
 
 
 def test_every_expected_answer_is_what_the_sources_say(small: Path) -> None:

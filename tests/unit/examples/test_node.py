@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def test_environment_is_one_the_node_accepts(small: Path) -> None:
     assert settings.bind == "127.0.0.1:9443"
     assert settings.issuer == "https://127.0.0.1:9443"
     assert settings.state_dir == small / "state"
+    assert settings.node_dir == small / "node"
     assert settings.database_url == f"sqlite:///{small}/state/node.db"
 
 
@@ -58,6 +60,7 @@ def test_taken_port_is_told_with_what_to_do(small: Path, free_port: int) -> None
 def test_node_that_cannot_start_is_told_with_the_end_of_its_log(small: Path, tmp_path: Path, free_port: int) -> None:
     (tmp_path / "pki").mkdir()
     (tmp_path / "pki" / "ca.pem").write_bytes((small / "pki" / "ca.pem").read_bytes())
+    shutil.copytree(small / "node", tmp_path / "node")
     with pytest.raises(NodeFailed, match="HECHA_TLS_CERTIFICATE"), running(tmp_path, free_port):
         pytest.fail("a node without certificates ran")
     assert "HECHA_TLS_CERTIFICATE" in (tmp_path / "node.log").read_text()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from itertools import combinations
 from typing import Any
 
@@ -9,6 +10,8 @@ import yaml
 
 from examples.demo.departments import NODE_DIR, client_names
 from examples.demo.personas import personas
+from examples.demo.sources import LOADED_AT
+from examples.demo.world import Scale
 
 Document = dict[str, Any]
 
@@ -42,7 +45,12 @@ DEPARTMENTS = read("departments", "department")
 SERVICES = read("services", "service")
 AGREEMENTS = read("agreements", "agreement")
 CLIENTS = {client["client"]: (name, client) for name, d in DEPARTMENTS.items() for client in d["clients"]}
+LOADED = datetime.fromisoformat(LOADED_AT)
 ANSWERING = sorted(name for name, service in SERVICES.items() if service["sharing"] != "withheld")
+
+
+def is_current(agreement: Document) -> bool:
+    return datetime.fromisoformat(agreement["valid"]["until"]) > LOADED
 
 
 def columns_of(binding: Any) -> list[str]:
@@ -148,11 +156,9 @@ def test_agreement_names_what_exists(name: str) -> None:
         assert service["sharing"] == "unconditional" or agreement["statutory"] is True
 
 
-def test_at_most_one_active_agreement_for_each_department_service_and_purpose() -> None:
+def test_at_most_one_agreement_for_each_department_service_and_purpose() -> None:
     seen: set[tuple[str, str, str]] = set()
     for agreement in AGREEMENTS.values():
-        if agreement["state"] != "active":
-            continue
         parties = [agreement["consumer"]] if "consumer" in agreement else agreement.get("departments") or ["*"]
         for party in parties:
             for purpose in agreement["purposes"]:
@@ -162,10 +168,22 @@ def test_at_most_one_active_agreement_for_each_department_service_and_purpose() 
 
 
 def test_one_agreement_has_run_out_and_one_is_bound_to_networks_and_hours() -> None:
-    assert [a["agreement"] for a in AGREEMENTS.values() if a["state"] == "expired"] == [
-        "hz-tax-property-contract-forecast-2025"
-    ]
+    over = [name for name, agreement in AGREEMENTS.items() if not is_current(agreement)]
+    assert over == ["hz-tax-property-contract-forecast-2025"]
     assert any("networks" in a and "hours" in a for a in AGREEMENTS.values())
+
+
+def test_no_agreement_says_where_it_stands_and_the_template_is_unsigned() -> None:
+    """States live in the node's database; nobody could keep the keys of a signed template."""
+    assert not [name for name, agreement in AGREEMENTS.items() if "state" in agreement]
+    assert not [name for name, department in DEPARTMENTS.items() if "signing_keys" in department]
+    assert not list(NODE_DIR.rglob("*.jws")) + list(NODE_DIR.rglob("*.json"))
+
+
+def test_cross_check_of_the_month_is_agreed_as_a_batch() -> None:
+    batches = {a["service"]: a["batch"]["rows"] for a in AGREEMENTS.values() if "batch" in a}
+    assert batches.keys() == {"employment-status", "business-registration", "death-registration"}
+    assert min(batches.values()) > Scale().claimants
 
 
 def covering(service: str, client: str, purpose: str) -> list[Document]:
@@ -175,7 +193,7 @@ def covering(service: str, client: str, purpose: str) -> list[Document]:
         for a in AGREEMENTS.values()
         if a["service"] == service
         and purpose in a["purposes"]
-        and a["state"] == "active"
+        and is_current(a)
         and client in (a.get("clients") or [client])
         and a.get("consumer", department) == department
         and department in (a.get("departments") or [department])
@@ -199,7 +217,7 @@ def test_personas_that_get_an_answer_have_terms_and_refused_ones_have_none(numbe
 def test_every_answering_service_has_personas_of_each_result(name: str) -> None:
     asked = [persona for persona in personas() if persona.service == name]
     expected = {persona.expect for persona in asked}
-    folds = all(a["fold"] for a in AGREEMENTS.values() if a["service"] == name and a["state"] == "active")
+    folds = all(a["fold"] for a in AGREEMENTS.values() if a["service"] == name and is_current(a))
     assert expected - {"not-permitted"} == ({"match", "no_match"} if folds else {"match", "no_match", "not_found"})
     subjects = {tuple(persona.subject.items()) for persona in asked if persona.expect == "no_match"}
     assert len(subjects) >= 2

@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from hypothesis import settings
 
 from policies.decision import RuleSet
 from policies.facts import CHINA, Facts, Hours, Terms
 from policies.packaged import packaged_rules, packaged_schema
+
+# For mutation testing, where every test runs against every mutant: `--hypothesis-profile=mutation`.
+settings.register_profile("mutation", max_examples=10, derandomize=True, deadline=None)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +28,7 @@ def agreement() -> Terms:
         kind="agreement",
         statutory=False,
         state="active",
+        signed=True,
         legal_basis="失业保险条例 第十五条",
         valid_from=datetime(2026, 1, 1, tzinfo=CHINA),
         valid_until=datetime(2027, 1, 1, tzinfo=CHINA),
@@ -31,8 +36,11 @@ def agreement() -> Terms:
         clients=frozenset({"hz-hrss-benefits"}),
         purposes=frozenset({"unemployment-benefit", "benefit-review"}),
         attributes=frozenset({"employed_on", "employer"}),
+        level="per_attribute",
+        masked=frozenset({"employer"}),
         hours=Hours(frozenset({1, 2, 3, 4, 5}), 8 * 60, 18 * 60),
         networks=("10.8.0.0/16", "2001:db8::/32", "192.0.2.7"),
+        batch_rows=20_000,
         security_agreement=True,
     )
 
@@ -50,6 +58,8 @@ def asked(agreement: Terms) -> Facts:
         provider="hz-tax",
         provider_suspended=False,
         withheld_basis=None,
+        service_level="per_attribute",
+        service_masks=frozenset({"employer", "wage"}),
         purpose="unemployment-benefit",
         attributes=frozenset({"employed_on"}),
         terms=agreement,

@@ -75,6 +75,19 @@ ALONE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "terms-expired",
     ),
     "security agreement not signed": ({}, {"security_agreement": False}, "security-agreement-missing"),
+    "terms not signed by every side": ({}, {"signed": False}, "terms-not-signed"),
+    "every code, where the provider publishes the overall result": (
+        {"service_level": "overall"},
+        {},
+        "disclosure-beyond-service",
+    ),
+    "a masked value that the provider does not publish": (
+        {"service_masks": frozenset({"wage"})},
+        {"level": "overall"},
+        "disclosure-beyond-service",
+    ),
+    "a batch, and none agreed": ({"rows": 1}, {"batch_rows": 0}, "batch-not-agreed"),
+    "a batch of a row too many": ({"rows": 20_001}, {}, "batch-too-large"),
     "another department": ({"department": "hz-civil"}, {}, "department-not-named"),
     "agreement that names nobody": ({}, {"departments": frozenset()}, "department-not-named"),
     "another client of the department": ({"client": "hz-hrss-review"}, {}, "client-not-named"),
@@ -173,6 +186,23 @@ OPEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"hours": None},
         "conditional-agreement",
     ),
+    "a batch of as many rows as agreed": ({"rows": 20_000}, {}, "conditional-agreement"),
+    "a single question where no batch is agreed": ({}, {"batch_rows": 0}, "conditional-agreement"),
+    "the overall result, where the provider publishes every code": (
+        {},
+        {"level": "overall"},
+        "conditional-agreement",
+    ),
+    "the overall result, where the provider publishes that": (
+        {"service_level": "overall"},
+        {"level": "overall"},
+        "conditional-agreement",
+    ),
+    "no masked value, where none is published": (
+        {"service_masks": frozenset()},
+        {"masked": frozenset()},
+        "conditional-agreement",
+    ),
     "with all agreed attributes": (
         {"attributes": frozenset({"employed_on", "employer"})},
         {},
@@ -193,6 +223,8 @@ STATUTORY_AND_BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "department-not-named": ({}, {"departments": frozenset()}),
     "purpose-not-covered": ({"purpose": "curiosity"}, {}),
     "attribute-not-covered": ({"attributes": frozenset({"wage"})}, {}),
+    "disclosure-beyond-service": ({"service_level": "overall"}, {}),
+    "terms-not-signed": ({}, {"signed": False}),
     "terms-not-active": ({}, {"state": "suspended"}),
     "client-suspended": ({"client_suspended": True}, {}),
 }
@@ -252,6 +284,15 @@ def test_an_address_that_cannot_be_judged_is_denied_as_an_error(rules: RuleSet, 
     decision = rules.decide(replace(asked, address=address))
     assert not decision.permitted
     assert decision.errors
+    assert broken(decision) == ["evaluation-error"]
+
+
+@pytest.mark.parametrize("change", [{"purpose": "\ud800"}, {"service": "\udfff"}, {"client": "\ud800\n"}])
+def test_text_that_cannot_be_written_is_denied_as_an_error(
+    rules: RuleSet, asked: Facts, change: dict[str, Any]
+) -> None:
+    decision = rules.decide(replace(asked, **change))
+    assert (decision.permitted, decision.errors) == (False, True)
     assert broken(decision) == ["evaluation-error"]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from policies.decision import RuleSet, _Kept
+from policies.decision import Decision, RuleSet
+from policies.facts import CHINA
+from policies.kept import Kept
 from policies.packaged import packaged_rules, packaged_schema
 
 if TYPE_CHECKING:
@@ -18,55 +20,187 @@ if TYPE_CHECKING:
 SECOND = timedelta(seconds=1)
 
 
+class Counting(RuleSet):
+    """The rule set itself; it also counts how often Cedar was asked."""
+
+    evaluated = 0
+
+    def _decide(self, facts: Facts, at_s: int) -> Decision:
+        self.evaluated += 1
+        return super()._decide(facts, at_s)
+
+
 @pytest.fixture
-def fresh() -> RuleSet:
-    return RuleSet.from_texts(packaged_rules(), packaged_schema(), 1)
+def fresh() -> Counting:
+    return counting()
 
 
-def test_same_question_within_a_second_gets_the_kept_decision(fresh: RuleSet, asked: Facts) -> None:
+def counting(**narrowing: str) -> Counting:
+    own = {name.replace("_", "/") + ".cedar": text for name, text in narrowing.items()}
+    loaded = Counting.from_texts(packaged_rules(), packaged_schema(), 1, narrowing=own)
+    assert isinstance(loaded, Counting)
+    return loaded
+
+
+def own(name: str, condition: str) -> str:
+    return (
+        f'@id("{name}") @basis("四川 第二十三条") @reason("Own.") @reason_zh("自定。")'
+        f" forbid (principal, action, resource) when {{ {condition} }};"
+    )
+
+
+def test_same_question_gets_the_kept_decision(fresh: Counting, asked: Facts) -> None:
     first = fresh.decide(asked)
     assert fresh.decide(replace(asked, at=asked.at + timedelta(microseconds=999_999))) is first
+    assert fresh.decide(replace(asked)) is first
+    assert fresh.evaluated == 1
 
 
-def test_next_second_is_decided_anew(fresh: RuleSet, asked: Facts) -> None:
-    first = fresh.decide(asked)
-    second = fresh.decide(replace(asked, at=asked.at + SECOND))
-    assert second is not first
-    assert second == first
+# Hours are 8 to 18 on working days; what is asked at ten is not evaluated again before the hours end.
+@pytest.mark.parametrize(
+    ("at", "evaluated"),
+    [
+        ("2026-06-02T08:00:00+08:00", 1),
+        ("2026-06-02T07:59:59+08:00", 2),
+        ("2026-06-02T17:59:59+08:00", 1),
+        ("2026-06-02T18:00:00+08:00", 2),
+        ("2026-06-03T10:00:00+08:00", 2),
+    ],
+)
+def test_decision_is_kept_to_the_next_edge_of_the_hours(
+    fresh: Counting, asked: Facts, at: str, evaluated: int
+) -> None:
+    fresh.decide(asked)
+    fresh.decide(replace(asked, at=datetime.fromisoformat(at)))
+    assert fresh.evaluated == evaluated
 
 
-def test_kept_decision_does_not_outlive_an_expiry(fresh: RuleSet, asked: Facts, agreement: Terms) -> None:
+@pytest.mark.parametrize(("seconds", "evaluated"), [(0, 1), (-1, 2), (86_399, 1), (86_400, 2)])
+def test_without_hours_a_decision_is_kept_for_the_day_in_hangzhou(
+    fresh: Counting, asked: Facts, seconds: int, evaluated: int
+) -> None:
+    assert asked.terms is not None
+    always = replace(asked, terms=replace(asked.terms, hours=None))
+    midnight = asked.at.replace(hour=0)
+    fresh.decide(replace(always, at=midnight + timedelta(hours=5)))
+    fresh.decide(replace(always, at=midnight + seconds * SECOND))
+    assert fresh.evaluated == evaluated
+
+
+def test_a_denial_without_terms_is_kept_for_the_day(fresh: Counting, asked: Facts) -> None:
+    nothing = replace(asked, terms=None)
+    fresh.decide(nothing)
+    fresh.decide(replace(nothing, at=asked.at.replace(hour=23, minute=59, second=59)))
+    assert fresh.evaluated == 1
+    fresh.decide(replace(nothing, at=asked.at + timedelta(hours=14)))
+    assert fresh.evaluated == 2
+
+
+def test_kept_decision_does_not_outlive_an_expiry(fresh: Counting, asked: Facts, agreement: Terms) -> None:
+    ends = datetime(2026, 6, 2, 15, 20, 7, tzinfo=CHINA)
+    terms = replace(agreement, valid_until=ends)
+    moments = [ends + offset * timedelta(milliseconds=500) for offset in (-9999, *range(-4, 4))]
+    permitted = [fresh.decide(replace(asked, terms=terms, at=at)).permitted for at in moments]
+    assert permitted == [True] * 5 + [False] * 4
+    assert fresh.evaluated == 2
+
+
+def test_kept_decision_does_not_outlive_an_expiry_at_midnight(
+    fresh: Counting, asked: Facts, agreement: Terms
+) -> None:
     always = replace(asked, terms=replace(agreement, hours=None))
     moments = [agreement.valid_until + offset * timedelta(milliseconds=500) for offset in range(-4, 4)]
     permitted = [fresh.decide(replace(always, at=at)).permitted for at in moments]
     assert permitted == [True] * 4 + [False] * 4
 
 
-def test_kept_decision_does_not_outlive_the_hours(fresh: RuleSet, asked: Facts) -> None:
+def test_kept_denial_does_not_outlive_the_beginning(fresh: Counting, asked: Facts, agreement: Terms) -> None:
+    later = replace(asked, terms=replace(agreement, valid_from=asked.at))
+    assert not fresh.decide(replace(later, at=asked.at - SECOND)).permitted
+    assert fresh.decide(later).permitted
+    assert not fresh.decide(replace(later, at=asked.at - SECOND)).permitted
+
+
+def test_kept_decision_does_not_outlive_the_hours(fresh: Counting, asked: Facts) -> None:
     edge = asked.at.replace(hour=18)
     permitted = [fresh.decide(replace(asked, at=edge + offset * SECOND)).permitted for offset in (-1, 0, -1)]
     assert permitted == [True, False, True]
 
 
-def test_kept_denial_does_not_outlive_the_beginning(fresh: RuleSet, asked: Facts, agreement: Terms) -> None:
-    later = replace(asked, terms=replace(agreement, valid_from=asked.at))
-    assert not fresh.decide(replace(later, at=asked.at - SECOND)).permitted
-    assert fresh.decide(later).permitted
+def test_clock_set_back_is_decided_as_of_that_time(fresh: Counting, asked: Facts, agreement: Terms) -> None:
+    assert not fresh.decide(replace(asked, at=agreement.valid_until)).permitted
+    assert fresh.decide(asked).permitted
 
 
-def test_department_rule_on_time_of_its_own_is_not_overslept(asked: Facts) -> None:
-    lunch = """
-    @id("lunch")
-    @basis("四川 第二十三条")
-    @reason("Closed from noon for five seconds.")
-    @reason_zh("中午暂停五秒。")
-    forbid (principal, action, resource)
-    when { context.at >= datetime("2026-06-02T04:00:00Z") && context.at < datetime("2026-06-02T04:00:05Z") };
-    """
-    rules = RuleSet.from_texts(packaged_rules(), packaged_schema(), 1, narrowing={"lunch.cedar": lunch})
+@pytest.mark.parametrize(
+    "condition", ["context.at >= {0} && context.at < {1}", "{0} <= context.at && {1} > context.at"]
+)
+def test_department_rule_on_time_of_its_own_is_not_overslept(asked: Facts, condition: str) -> None:
+    noon_utc = 'datetime("2026-06-02T04:00:00Z")', 'datetime("2026-06-02T04:00:05Z")'
+    rules = counting(lunch=own("lunch", condition.format(*noon_utc)))
     noon = asked.at.replace(hour=12)
     permitted = [rules.decide(replace(asked, at=noon + i * SECOND)).permitted for i in range(-1, 7)]
     assert permitted == [True] + [False] * 5 + [True] * 2
+
+
+# What a department's own rule reads, and for how many seconds from ten o'clock its decision is kept.
+READS = {
+    "resource.name == 'none' || context.at > datetime('2026-06-02T02:00:00Z')": 1,
+    "context.at <= resource.terms.valid_from": 1,
+    "context.at > resource.terms.valid_until": 1,
+    "resource.terms.valid_until < context.at": 1,
+    "resource.terms.valid_from >= context.at": 1,
+    "context.at == resource.terms.valid_until": 1,
+    "context.at < resource.terms.valid_from.offset(duration('1h'))": 1,
+    "context.at.toTime() < duration('1h')": 1,
+    "context has at && false": 1,
+    "context == context && false": 1,
+    "if context.at < datetime('2026-01-01') then true else false": 1,
+    "context.minute < 60": 60,
+    "context.minute <= resource.terms.from_minute - 60": 60,
+    "context.minute > resource.terms.until_minute": 60,
+    "context.minute < resource.terms.batch_rows && false": 60,
+    "[context.minute].contains(3)": 60,
+    "context.minute < resource.terms.from_minute": 8 * 3600,
+    "context.minute >= resource.terms.until_minute": 8 * 3600,
+    "context.at < resource.terms.valid_from": 8 * 3600,
+    "context.at >= resource.terms.valid_until": 8 * 3600,
+    "context.weekday == 7": 8 * 3600,
+    "context.purpose == 'curiosity'": 8 * 3600,
+    "principal.suspended": 8 * 3600,
+}
+
+
+@pytest.mark.parametrize("condition", READS)
+def test_decision_is_kept_as_long_as_the_finest_rule_cannot_see_a_change(asked: Facts, condition: str) -> None:
+    guarded = f"resource has terms && ({condition})".replace("'", '"')
+    rules = counting(rule=own("own", guarded))
+    assert rules.decide(asked).permitted
+    assert rules.decide(replace(asked, at=asked.at + (READS[condition] - 1) * SECOND)).permitted
+    assert rules.evaluated == 1
+    rules.decide(replace(asked, at=asked.at + READS[condition] * SECOND))
+    assert rules.evaluated == 2
+
+
+def test_time_that_one_provider_looks_at_costs_the_others_nothing(asked: Facts) -> None:
+    ticking = own("ticking", 'context.at < datetime("2026-01-01")')
+    rules = counting(**{"hz-market_ticking": ticking, "all": own("all", "context.minute < 60")})
+    later = replace(asked, at=asked.at + 59 * SECOND)
+    assert rules.decide(asked) is rules.decide(later)
+    assert rules.evaluated == 1
+    elsewhere = replace(asked, provider="hz-market")
+    rules.decide(elsewhere)
+    rules.decide(replace(elsewhere, at=asked.at + SECOND))
+    assert rules.evaluated == 3
+
+
+def test_providers_own_rules_see_no_coarser_time_than_those_for_all(asked: Facts) -> None:
+    rules = counting(
+        **{"hz-tax_a": own("a", "context.minute < 60"), "z": own("z", 'context.at < datetime("2026-01-01")')}
+    )
+    rules.decide(asked)
+    rules.decide(replace(asked, at=asked.at + SECOND))
+    assert rules.evaluated == 2
 
 
 CHANGES: dict[str, Any] = {
@@ -79,47 +213,67 @@ CHANGES: dict[str, Any] = {
     "provider": "hz-market",
     "provider_suspended": True,
     "withheld_basis": "某法 第一条",
+    "service_level": "overall",
+    "service_masks": frozenset({"wage"}),
     "purpose": "curiosity",
     "attributes": frozenset({"wage"}),
     "terms": None,
     "case_agreed": False,
     "operator_agreed": False,
     "address": "203.0.113.9",
+    "rows": 20_001,
 }
 
 
 @pytest.mark.parametrize("fact", CHANGES)
-def test_change_of_any_fact_is_decided_anew(fresh: RuleSet, asked: Facts, fact: str) -> None:
+def test_change_of_any_fact_is_decided_anew(fresh: Counting, asked: Facts, fact: str) -> None:
     first = fresh.decide(asked)
     other = replace(asked, **{fact: CHANGES[fact]})
-    assert fresh.decide(other) is not first
-    assert fresh.decide(other) == RuleSet.from_texts(packaged_rules(), packaged_schema(), 1).decide(other)
+    assert fresh.decide(other) == counting().decide(other)
+    assert fresh.evaluated == 2
     assert fresh.decide(asked) is first
+    assert fresh.evaluated == 2
 
 
 def test_changes_cover_every_fact_but_the_time(asked: Facts) -> None:
     assert {"at", *CHANGES} == {field.name for field in fields(asked)}
 
 
-@pytest.mark.parametrize("change", [{"state": "revoked"}, {"digest": "00" * 32}, {"networks": ()}])
+@pytest.mark.parametrize(
+    "change", [{"state": "revoked"}, {"digest": "00" * 32}, {"networks": ()}, {"signed": False}, {"hours": None}]
+)
 def test_change_of_the_terms_is_decided_anew(
-    fresh: RuleSet, asked: Facts, agreement: Terms, change: dict[str, Any]
+    fresh: Counting, asked: Facts, agreement: Terms, change: dict[str, Any]
 ) -> None:
-    first = fresh.decide(asked)
-    assert fresh.decide(replace(asked, terms=replace(agreement, **change))) is not first
+    fresh.decide(asked)
+    other = replace(asked, terms=replace(agreement, **change))
+    assert fresh.decide(other) == counting().decide(other)
+    assert fresh.evaluated == 2
 
 
-def test_revocation_within_the_same_second_is_seen(fresh: RuleSet, asked: Facts, agreement: Terms) -> None:
+def test_revocation_within_the_same_second_is_seen(fresh: Counting, asked: Facts, agreement: Terms) -> None:
     assert fresh.decide(asked).permitted
     assert not fresh.decide(replace(asked, terms=replace(agreement, state="revoked"))).permitted
 
 
-def test_an_error_is_not_kept(fresh: RuleSet, asked: Facts) -> None:
+def test_an_error_is_not_kept(fresh: Counting, asked: Facts) -> None:
     nonsense = replace(asked, address="nowhere")
-    assert fresh.decide(nonsense) is not fresh.decide(nonsense)
+    assert fresh.decide(nonsense) == fresh.decide(nonsense)
+    assert fresh.evaluated == 2
 
 
-def test_threads_share_a_rule_set(fresh: RuleSet, asked: Facts, agreement: Terms) -> None:
+def test_grounds_of_withholding_are_not_mixed_up(fresh: Counting, asked: Facts) -> None:
+    withheld = replace(asked, sharing="withheld")
+    grounds = ["甲法 第一条", "乙法 第二条", None]
+    found = [fresh.decide(replace(withheld, withheld_basis=ground)).rules[0].basis for ground in grounds]
+    assert found == [
+        ("四川 第六条", "山东 第十三条", "甲法 第一条"),
+        ("四川 第六条", "山东 第十三条", "乙法 第二条"),
+        ("四川 第六条", "山东 第十三条"),
+    ]
+
+
+def test_threads_share_a_rule_set(fresh: Counting, asked: Facts, agreement: Terms) -> None:
     questions = [
         replace(
             asked,
@@ -134,10 +288,47 @@ def test_threads_share_a_rule_set(fresh: RuleSet, asked: Facts, agreement: Terms
         assert [d.permitted for d in threads.map(fresh.decide, questions)] == expected
 
 
-def test_only_so_many_values_are_kept_and_the_longest_unused_goes_first() -> None:
-    kept: _Kept[str] = _Kept(2)
+class Unmoved(Counting):
+    """Denies everything without asking Cedar: what is counted is which questions are told apart."""
+
+    def _decide(self, facts: Facts, at_s: int) -> Decision:
+        self.evaluated += 1
+        return Decision(permitted=False, rules=(), revision=at_s, digest=facts.service, errors=False)
+
+
+def test_ten_thousand_agreements_in_use_are_all_kept(asked: Facts, agreement: Terms) -> None:
+    rules = Unmoved.from_texts({}, packaged_schema(), 1)
+    questions = [replace(asked, terms=replace(agreement, digest=f"{i:064x}"), service=f"s{i}") for i in range(10_000)]
+    told = [rules.decide(facts).digest for facts in [*questions, *questions]]
+    assert told == [facts.service for facts in questions] * 2
+    assert isinstance(rules, Unmoved)
+    assert rules.evaluated == 10_000
+
+
+def test_values_last_used_are_kept_and_never_more_than_twice_the_limit() -> None:
+    kept: Kept[str] = Kept(2)
+    for key in "abcdefg":
+        kept.keep(key, key.upper())
+        assert kept.get(key) == key.upper()
+    assert (kept.get("g"), kept.get("f")) == ("G", "F")
+    assert [key for key in "abcdefg" if kept.get(key)] == ["e", "f", "g"]
+
+
+def test_value_in_use_outlives_any_number_of_others() -> None:
+    kept: Kept[str] = Kept(3)
+    kept.keep("used", "in use")
+    for number in range(100):
+        kept.keep(number, "other")
+        assert kept.get("used") == "in use"
+    assert kept.get(1) is None
+
+
+def test_value_kept_again_takes_the_place_of_the_one_before() -> None:
+    kept: Kept[str] = Kept(2)
     kept.keep("a", "A")
-    kept.keep("b", "B")
-    assert kept.get("a") == "A"
-    kept.keep("c", "C")
-    assert [kept.get(key) for key in "abc"] == ["A", None, "C"]
+    kept.keep("b", "old")
+    kept.keep("b", "new")
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == ("A", "new", None)
+    kept.keep("d", "D")
+    kept.keep("b", "newest")
+    assert kept.get("b") == "newest"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import rfc8785
@@ -11,6 +13,9 @@ import rfc8785
 from policies.decision import RuleSet
 from policies.loading import RulesInvalid
 from policies.packaged import packaged_rules, packaged_schema
+
+if TYPE_CHECKING:
+    from policies.facts import Facts
 
 GOOD = """// Closed on Sundays; the office rests.
 @id("closed-on-sundays")
@@ -77,9 +82,11 @@ FLAWS: dict[str, tuple[str, str, str]] = {
     "unknown annotation": ("@basis", '@priority("1") @basis', "@priority"),
     "ground of something else": ("@basis", '@ground("purpose") @basis', "withheld_basis"),
     "the same annotation twice": ("@basis", '@id("x") @basis', "duplicate annotation"),
-    "reserved id": ("closed-on-sundays", "default-deny", "taken"),
-    "reserved id of errors": ("closed-on-sundays", "evaluation-error", "taken"),
-    "id of a packaged rule": ("closed-on-sundays", "no-terms", "taken"),
+    "reserved id": ("closed-on-sundays", "default-deny", "taken by the node itself"),
+    "reserved id of errors": ("closed-on-sundays", "evaluation-error", "taken by the node itself"),
+    "id of a packaged rule": ("closed-on-sundays", "no-terms", "taken by terms.cedar"),
+    "needs of a forbid": ("@basis", '@needs("rest") @basis', "@needs belongs to permits"),
+    "needs of a forbid in Chinese": ("@basis", '@needs_zh("休息") @basis', "@needs belongs to permits"),
 }
 
 
@@ -112,13 +119,95 @@ def test_flaw_in_a_later_rule_is_told_by_its_own_line() -> None:
 def test_id_used_twice_over_two_files_is_refused() -> None:
     with pytest.raises(RulesInvalid) as refused:
         narrowed({"own.cedar": GOOD, "other.cedar": GOOD})
-    assert refused.value.file == "own.cedar"
-    assert "taken" in refused.value.reason
+    assert (refused.value.file, refused.value.line) == ("own.cedar", 2)
+    assert refused.value.reason == "this id is taken by other.cedar"
 
 
 def test_packaged_permit_is_no_narrowing_rule() -> None:
     with pytest.raises(RulesInvalid, match="narrow"):
         RuleSet.from_texts({}, packaged_schema(), 1, narrowing=packaged_rules())
+
+
+PERMIT = """
+@id("open") @basis("四川 第二十三条") @reason("Open.") @reason_zh("开放。")
+@needs("terms apply; they are standing terms; the day is right")
+@needs_zh("有条款；该条款为公布的条款；日期合适")
+permit (principal, action, resource)
+when { resource has terms && resource.terms.kind == Kind::"standing-terms" } when { context.weekday == 1 };
+"""
+
+
+def test_permit_says_what_it_needs_condition_by_condition() -> None:
+    [rule] = RuleSet.from_texts({"open.cedar": PERMIT}, packaged_schema(), 1).rules
+    assert [need.en for need in rule.needs] == ["terms apply", "they are standing terms", "the day is right"]
+    assert [need.zh for need in rule.needs] == ["有条款", "该条款为公布的条款", "日期合适"]
+
+
+def test_every_packaged_permit_and_no_forbid_says_what_it_needs() -> None:
+    for rule in RuleSet.from_texts(packaged_rules(), packaged_schema(), 1).rules:
+        assert len(rule.needs) == (3 if rule.effect == "permit" else 0)
+
+
+# What is replaced in the permit, by what, and what must be said about it.
+UNFIT_PERMITS = {
+    "a need too few": ("; the day is right", "", "3 conditions"),
+    "a need too many": ("the day is right", "the day is right; it rains", "3 conditions"),
+    "a blank need": ("they are standing terms", " ", "3 conditions"),
+    "a need too few in Chinese": ("；日期合适", "", "3 conditions"),
+    "no needs": ("@needs(", "@ground(", "@ground"),
+    "no needs in Chinese": ('@needs_zh("有条款；该条款为公布的条款；日期合适")', "", "3 conditions"),
+    "an unless": ("when { context", "unless { context", "exclude the rest by a forbid"),
+}
+
+
+@pytest.mark.parametrize("flaw", UNFIT_PERMITS)
+def test_permit_whose_needs_do_not_fit_is_refused(flaw: str) -> None:
+    old, new, said = UNFIT_PERMITS[flaw]
+    assert PERMIT.count(old) == 1
+    with pytest.raises(RulesInvalid) as refused:
+        RuleSet.from_texts({"open.cedar": PERMIT.replace(old, new)}, packaged_schema(), 1)
+    assert said in refused.value.reason
+    assert (refused.value.file, refused.value.line, refused.value.rule) == ("open.cedar", 2, "open")
+
+
+WIDENING = {
+    "a permit": PERMIT,
+    "a permit of everything": PERMIT.split("when", maxsplit=1)[0] + ";",
+    "a permit behind a forbid": GOOD + PERMIT,
+    "a permit by template": PERMIT.replace("(principal,", "(principal == ?principal,"),
+}
+
+
+@pytest.mark.parametrize("file", ["own.cedar", "hz-tax/own.cedar"])
+@pytest.mark.parametrize("attempt", WIDENING)
+def test_no_added_file_can_widen(attempt: str, file: str) -> None:
+    with pytest.raises(RulesInvalid, match=r"own\.cedar, line [1-9]\d*: .*(narrow|template)"):
+        narrowed({file: WIDENING[attempt]})
+
+
+def test_rule_of_a_providers_folder_is_its_own() -> None:
+    own = narrowed({"hz-tax/own.cedar": GOOD, "all.cedar": GOOD.replace("closed", "shut")})
+    found = {rule.id: (rule.file, rule.provider) for rule in own.rules if "sundays" in rule.id}
+    assert found == {
+        "closed-on-sundays": ("hz-tax/own.cedar", "hz-tax"),
+        "shut-on-sundays": ("all.cedar", None),
+    }
+
+
+@pytest.mark.parametrize(
+    "file", ["hz-tax/2026/own.cedar", "/own.cedar", "hz-tax/", "../own.cedar", "Hz/own.cedar", ""]
+)
+def test_department_file_elsewhere_is_refused(file: str) -> None:
+    with pytest.raises(
+        RulesInvalid, match=r"a department's file stands in rules/, or in rules/<provider>/$"
+    ) as refused:
+        narrowed({file: GOOD})
+    assert (refused.value.file, refused.value.line, refused.value.rule) == (file, 1, None)
+
+
+def test_packaged_files_of_any_name_hold_for_all() -> None:
+    [rule] = RuleSet.from_texts({"hz-tax/own.cedar": GOOD}, packaged_schema(), 1).rules
+    assert rule.provider is None
 
 
 def test_department_file_cannot_take_the_place_of_a_packaged_one() -> None:
@@ -160,6 +249,49 @@ def test_digest_is_the_sha256_of_the_canonical_texts() -> None:
     content: Any = {"rules": texts, "narrowing": {"b.cedar": ""}, "schema": packaged_schema()}
     expected = hashlib.sha256(rfc8785.dumps(content)).hexdigest()
     assert RuleSet.from_texts(texts, packaged_schema(), 1, narrowing={"b.cedar": ""}).digest == expected
+
+
+def test_archived_rule_set_is_restored_whole(asked: Facts) -> None:
+    first = narrowed({"hz-tax/own.cedar": GOOD, "z.cedar": "// 甲\n"})
+    again = RuleSet.from_archive(first.archive(), 9)
+    assert hashlib.sha256(first.archive()).hexdigest() == first.digest == again.digest
+    assert (again.revision, again.rules, again.archive()) == (9, first.rules, first.archive())
+    sunday = replace(asked, at=asked.at + timedelta(days=5))
+    assert [replace(set_.decide(sunday), revision=1) for set_ in (first, again)] == [first.decide(sunday)] * 2
+    assert "closed-on-sundays" in [rule.id for rule in again.decide(sunday).rules]
+
+
+ARCHIVE = RuleSet.from_texts({"own.cedar": GOOD}, packaged_schema(), 1).archive()
+OTHER_BYTES = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "no UTF-8": ARCHIVE.replace("日".encode(), b"\xe6\x97"),
+    "no object": b"[]",
+    "blanks added": ARCHIVE.replace(b'{"narrowing":{},', b'{"narrowing": {},'),
+    "a newline added": ARCHIVE + b"\n",
+    "members in another order": b'{"rules":{},"narrowing":{},"schema":""}',
+    "a member more": ARCHIVE.replace(b'{"narrowing"', b'{"more":1,"narrowing"'),
+    "a member less": b'{"narrowing":{},"rules":{}}',
+    "rules that are no texts": b'{"narrowing":{},"rules":[],"schema":""}',
+    "a text that is none": b'{"narrowing":{},"rules":{"a.cedar":1},"schema":""}',
+    "own rules that are no texts": b'{"narrowing":3,"rules":{},"schema":""}',
+    "a schema that is no text": b'{"narrowing":{},"rules":{},"schema":1}',
+    "escapes that are not needed": ARCHIVE.replace("周".encode(), b"\\u5468"),
+    "nesting without end": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", OTHER_BYTES)
+def test_other_bytes_are_no_archive(content: str) -> None:
+    with pytest.raises(RulesInvalid, match="archive, line 1: this is no archived rule set"):
+        RuleSet.from_archive(OTHER_BYTES[content], 1)
+
+
+def test_archived_rules_are_checked_like_any_others() -> None:
+    with pytest.raises(RulesInvalid, match=r"own\.cedar, line 2: .*weekdy"):
+        RuleSet.from_archive(ARCHIVE.replace(b"context.weekday", b"context.weekdy"), 1)
+    with pytest.raises(ValueError, match="revision"):
+        RuleSet.from_archive(ARCHIVE, 0)
 
 
 def test_digest_depends_on_content_alone() -> None:

@@ -88,6 +88,33 @@ def test_answer_under_an_unknown_obligation_is_held_back(name: str) -> None:
     assert str(held_back.value) == name
 
 
+def test_every_unknown_obligation_is_named() -> None:
+    with pytest.raises(ObligationNotMet, match=r"^fax, call$"):
+        disclose("match", {}, {}, obligations_of({"obligations": ["fax", "fold", "call"]}))
+
+
+SAID: dict[str, tuple[dict[str, Any], str]] = {
+    "a text in place of a disclosure": ({"disclosure": "all"}, "disclosure has the members level and masked"),
+    "a level that is none": ({"disclosure": {"level": "all"}}, "disclosure.level is overall or per_attribute"),
+    "a mask in place of masks": ({"disclosure": {"masked": "wage"}}, "disclosure.masked is a list of names"),
+    "an attribute in place of attributes": ({"attributes": "wage"}, "attributes is a list of names"),
+    "masks not agreed": (
+        {"disclosure": {"masked": ["wage", "sector"]}},
+        "masked values need agreed attributes: sector, wage",
+    ),
+    "no age": ({"freshness": "soon"}, "freshness is a number with m, h or d, such as 24h"),
+    "no flag": ({"fold": 1}, "fold is true or false"),
+    "no names": ({"obligations": "fold"}, "obligations is a list of names"),
+}
+
+
+@pytest.mark.parametrize("flaw", SAID)
+def test_refusal_says_what_the_member_must_be(flaw: str) -> None:
+    document, said = SAID[flaw]
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        obligations_of(document)
+
+
 def test_names_for_publishing() -> None:
     assert describe(obligations_of(FULL)) == [
         "disclose:per_attribute",
@@ -116,6 +143,14 @@ def test_per_attribute_disclosure_has_the_code_of_each() -> None:
     assert disclosed == Disclosed("no_match", {"employed_on": "match", "employer": "no_match"}, {"employer": None})
 
 
+def test_folded_answer_keeps_the_codes_of_a_subject_that_was_found() -> None:
+    codes = {"employer": "not_found", "employed_on": "match"}
+    for result in ("match", "no_match"):
+        disclosed = disclose(result, codes, {}, bound_by("per_attribute", fold=True))
+        assert disclosed.result == result
+        assert disclosed.attributes == {"employed_on": "match", "employer": "no_match"}
+
+
 def test_masked_value_is_disclosed_on_a_match_alone() -> None:
     seen = {
         result: disclose(result, {}, {"employer": "杭州****公司"}, bound_by("overall", fold=False)).masked
@@ -142,6 +177,11 @@ def test_unfolded_answer_keeps_not_found() -> None:
 def test_what_is_no_result_is_never_disclosed(result: str) -> None:
     with pytest.raises(ValueError, match="result"):
         disclose(result, {}, {}, ())
+
+
+def test_refusal_of_what_is_no_result_lists_the_results() -> None:
+    with pytest.raises(ValueError, match=r"^a result is match, no_match or not_found$"):
+        disclose("error", {}, {}, ())
 
 
 results = st.sampled_from(["match", "no_match", "not_found"])

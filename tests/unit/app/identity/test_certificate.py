@@ -65,7 +65,8 @@ def registered(folder: Path, *clients: tuple[str, str, str]) -> Certificates:
         lines += [f"    certificate: {{{member}: '{value}'}}"]
     path = folder / "department.yaml"
     path.write_text("\n".join(lines), "utf-8")
-    return Certificates(Departments([read(path)]))
+    departments = Departments([read(path)])
+    return Certificates(lambda: departments)
 
 
 @pytest.fixture

@@ -12,6 +12,12 @@ from evidence.record import seal
 SIZE = TILE + 10  # entries of the long log: a full tile and a bit
 
 
+def charge(account: str, amount: int, **members: Any) -> dict[str, Any]:
+    """A charge as a reservation brings it, without its place in the log."""
+    others = {"question": None, "attribute": None, "ceiling": 4_000, "fingerprint": None, "renewed": False}
+    return {"account": account, "amount": amount, **others, **members}
+
+
 def entry(number: int, **members: Any) -> Entry:
     """An entry about decision `number`; `members` are the entry's own."""
     identifier = f"decision-{number:08d}"

@@ -9,7 +9,8 @@ from app.log.storage import Store
 
 
 def row(index: int, **members: object) -> dict[str, object]:
-    return {"idx": index, "account": "a", "amount": 1, "question": None, **members}
+    others = {"question": None, "attribute": None, "ceiling": 3, "fingerprint": None, "renewed": False}
+    return {"idx": index, "account": "a", "amount": 1, **others, **members}
 
 
 def test_no_rows_are_no_statement(store: Store) -> None:
@@ -23,7 +24,7 @@ def test_all_rows_go_in_whatever_their_number(store: Store, count: int) -> None:
         insert_rows(connection, tables.charge, [row(index, amount=index) for index in range(count)])
     with store.reading() as connection:
         found = connection.execute(select(tables.charge).order_by(tables.charge.c.idx)).all()
-    assert [tuple(item) for item in found] == [(index, "a", index, None) for index in range(count)]
+    assert [item._asdict() for item in found] == [row(index, amount=index) for index in range(count)]
 
 
 def test_order_of_members_does_not_matter_and_values_are_no_sql(store: Store) -> None:
@@ -36,4 +37,4 @@ def test_order_of_members_does_not_matter_and_values_are_no_sql(store: Store) ->
 
 def test_row_without_a_column_is_no_row(store: Store) -> None:
     with pytest.raises(KeyError), store.writing() as connection:
-        insert_rows(connection, tables.charge, [{"idx": 1}])
+        insert_rows(connection, tables.charge, [{name: value for name, value in row(1).items() if name != "ceiling"}])

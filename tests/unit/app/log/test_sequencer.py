@@ -20,7 +20,7 @@ from app.log.storage import Store
 from evidence.checkpoint import open_checkpoint
 from evidence.merkle import Frontier, leaf_hash
 from evidence.note import NoteSigner, NoteVerifier
-from tests.unit.app.log.entries import entry
+from tests.unit.app.log.entries import charge, entry
 
 
 @pytest.fixture
@@ -124,15 +124,12 @@ def test_two_processes_share_one_history(store: Store, signer: NoteSigner, tmp_p
 
 
 def test_everything_of_one_decision_is_written_together(store: Store, sequencer: Sequencer) -> None:
-    charges = [
-        {"account": "quota/a", "amount": 1, "question": None},
-        {"account": "budget/b", "amount": 1_585, "question": "q"},
-    ]
+    charges = [charge("quota/a", 1), charge("budget/b", 1_585, question="q", fingerprint="k:v", renewed=True)]
     index = sequencer.append(entry(1, sealed_salt=b"sealed", charges=charges))
     with store.reading() as connection:
         assert connection.execute(select(tables.salt)).one() == (index, b"sealed")
         found = connection.execute(select(tables.charge).order_by(tables.charge.c.account)).all()
-        assert [tuple(row) for row in found] == [(0, "budget/b", 1_585, "q"), (0, "quota/a", 1, None)]
+        assert [row._asdict() for row in found] == [{"idx": 0, **item} for item in reversed(charges)]
         assert connection.execute(select(tables.decision.c.idx, tables.decision.c.id)).one() == (
             0,
             "decision-00000001",

@@ -182,21 +182,3 @@ def test_decision_is_found_with_its_record_or_not_at_all(store: Store, signer: N
         assert (found.idx, bytes(found.body)) == (0, entry(5).body)
         assert storage.find_decision(connection, "decision-00000006") is None
         assert storage.find_decision(connection, "decision-0000000%") is None
-
-
-def test_charges_are_summed_by_account_and_a_question_counts_once(store: Store) -> None:
-    rows = [
-        CHARGE,
-        CHARGE | {"idx": 1},
-        CHARGE | {"idx": 2, "account": "b", "question": "q", "amount": 1_585},
-        CHARGE | {"idx": 3, "account": "b", "question": "r", "amount": 1_000},
-        CHARGE | {"idx": 4, "account": "b", "question": "q", "amount": 5},
-    ]
-    with store.writing() as connection:
-        connection.execute(insert(tables.charge), rows)
-    with store.reading() as connection:
-        assert sorted(storage.charged(connection), key=str) == [
-            ("a", None, 2),
-            ("b", "q", 1_585),
-            ("b", "r", 1_000),
-        ]

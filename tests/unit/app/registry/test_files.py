@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.registry.files import Members, NodeFileInvalid, read, read_folder
+from app.registry.files import MAX_DEPTH, Members, NodeFileInvalid, documents, parse, read
+from evidence.canonical import canonical
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -28,11 +32,14 @@ def test_folder_is_no_file(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_missing_folder_is_empty_and_a_folder_is_read_in_order(tmp_path: Path) -> None:
-    assert read_folder(tmp_path / "absent") == []
-    for name in ("b.yaml", "a.yaml", "c.yml", "notes.txt"):
-        (tmp_path / name).write_text(f"name: {name}")
-    assert [item.text("name") for item in read_folder(tmp_path)] == ["a.yaml", "b.yaml"]
+def test_documents_of_a_folder_come_in_order_and_without_those_below_it() -> None:
+    names = ("x/b.yaml", "x/a.yaml", "x/a.json", "x/deep/c.yaml", "xx/d.yaml", "e.yaml")
+    files = {name: f"name: {name}".encode() for name in names}
+    assert [(name, item.text("name")) for name, item in documents(files, "x")] == [
+        ("x/a.yaml", "x/a.yaml"),
+        ("x/b.yaml", "x/b.yaml"),
+    ]
+    assert list(documents(files, "absent")) == []
 
 
 GUESSES = {
@@ -85,10 +92,18 @@ BAD = {
     "map as a name": ("{a: b}: c\n", r"file\.yaml:1: a member's name must be text"),
     "open bracket": ("a: [1, 2\n", r"file\.yaml:2: "),
     "tab as indent": ("a:\n\tb: 1\n", r"file\.yaml:2: "),
-    "python object": ("a: !!python/object/apply:os.system [id]\n", r"file\.yaml:1: could not determine"),
-    "custom tag": ("a: !secret x\n", r"file\.yaml:1: could not determine"),
-    "unknown alias": ("a: *b\n", r"file\.yaml:1: "),
-    "two documents": ("a: 1\n---\nb: 2\n", r"file\.yaml:2: "),
+    "python object": ("a: !!python/object/apply:os.system [id]\n", r"file\.yaml:1: tags are not allowed"),
+    "custom tag": ("a: !secret x\n", r"file\.yaml:1: tags are not allowed"),
+    "tag of text": ("a: 1\nb: !!str 1\n", r"file\.yaml:2: tags are not allowed"),
+    "unknown alias": ("a: *b\n", r"file\.yaml:1: anchors and aliases"),
+    "anchor": ("a: 1\nb: &x 1\n", r"file\.yaml:2: anchors and aliases"),
+    "merge key": ("a: &x {b: 1}\nc: {<<: *x, d: 2}\n", r"file\.yaml:1: anchors and aliases"),
+    "endless alias": ("a: &x [*x]\n", r"file\.yaml:1: anchors and aliases"),
+    "two documents": ("a: 1\n---\nb: 2\n", r"file\.yaml:2: a second document"),
+    "brackets that would end a process": ("[" * 100_000, r"file\.yaml:1: nested deeper"),
+    "braces that would end a process": ("{a: " * 100_000, r"file\.yaml:1: nested deeper"),
+    "dashes that would end a process": ("- " * 100_000, r"file\.yaml:1: nested deeper"),
+    "JSON with a member twice": ('{"a":1,"a":2}', r"file\.yaml:1: 'a' stands twice"),
     "empty file": ("", "a map of members is needed"),
     "list on top": ("- a\n", "a map of members is needed"),
     "text on top": ("a\n", "a map of members is needed"),
@@ -105,9 +120,33 @@ def test_file_that_is_not_plain_is_refused_with_its_place(tmp_path: Path, text: 
     assert str(path) in str(error.value)
 
 
-def test_merge_key_merges_nothing(tmp_path: Path) -> None:
-    document = read(written(tmp_path, "a: &x {b: 1}\nc: {<<: *x, d: 2}\n")).document
-    assert document["c"] == {"<<": {"b": 1}, "d": 2}
+def test_nesting_is_read_up_to_its_bound() -> None:
+    """The top level is one of the levels, the value inside another."""
+    depth = MAX_DEPTH - 2
+    assert parse("f", b"a: " + b"[" * depth + b"]" * depth).document["a"]
+    with pytest.raises(NodeFileInvalid, match=f"deeper than {MAX_DEPTH} levels"):
+        parse("f", b"a: " + b"[" * (depth + 2) + b"]" * (depth + 2))
+
+
+# JSON writes any other character as two escapes, which YAML does not join.
+TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=20)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 999_999_999) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text('abcé"\\\u2028', max_size=5), JSON_VALUES, max_size=4), st.sampled_from([b"", b"\n"]))
+def test_canonical_json_is_read_as_what_it_says(document: dict[str, Any], end: bytes) -> None:
+    assert parse("f", canonical(document) + end).document == document
+
+
+@given(st.dictionaries(st.text("ab c", min_size=1, max_size=5), JSON_VALUES, max_size=4))
+def test_json_reads_as_canonical_or_as_yaml_to_the_same_end(document: dict[str, Any]) -> None:
+    """Whoever writes an agreement as JSON with spaces has written the same agreement."""
+    plain = json.dumps(document, ensure_ascii=True, indent=1).encode()
+    assert parse("f", plain).document == document
 
 
 def test_members_are_taken_by_type() -> None:

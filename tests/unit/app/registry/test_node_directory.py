@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.registry import node_directory
+from app.registry import files, node_directory
+from app.registry.agreements import Agreement, Agreements
 from app.registry.files import NodeFileInvalid
+from app.registry.node_directory import MAX_FILE, NodeDirectory, read_files
 from evidence.canonical import canonical
+from evidence.jwk import thumbprint, to_jwk
 from examples.demo.departments import NODE_DIR
 from policies.obligations import Fold
 from tests.nodes.routes import example_directory
@@ -21,6 +25,18 @@ from tests.nodes.routes import example_directory
 SERVICE = "services/employment-status.yaml"
 TERMS = "agreements/hz-hrss-employment-status-unemployment-benefit.yaml"
 STATUTORY = "agreements/hz-police-household-registration-statutory.yaml"
+DEATHS = "agreements/hz-hrss-death-registration-unemployment-benefit.yaml"
+WITHHELD_TERMS = "agreements/hz-civil-adoption.yaml"
+WITHHELD_AGREEMENT = """
+agreement: hz-civil-adoption
+kind: agreement
+service: adoption-registration
+provider: hz-civil
+consumer: hz-hrss
+purposes: [unemployment-benefit]
+legal_basis: "四川 第二十二条"
+valid: {from: "2026-01-01T00:00:00+08:00", until: "2031-01-01T00:00:00+08:00"}
+"""
 OPEN = "agreements/hz-police-person-basic-standing-terms.yaml"
 DEPARTMENT = "departments/hz-hrss.yaml"
 WITHHELD = "services/adoption-registration.yaml"
@@ -47,16 +63,24 @@ def plus(line: str) -> Rewrite:
     return lambda text: text + line + "\n"
 
 
-def load(folder: Path, name: str, rewrite: Rewrite) -> Any:
-    """Load the example directory with one file rewritten."""
-    shutil.copytree(NODE_DIR, folder / "node")
-    path = folder / "node" / name
-    text = path.read_text("utf-8")
-    changed = rewrite(text)
-    assert changed != text
-    path.write_text(changed, "utf-8")
-    return node_directory.load(folder / "node")
+def loaded(name: str, rewrite: Rewrite) -> NodeDirectory:
+    """The example directory with one file rewritten, its agreements checked too."""
+    files = read_files(NODE_DIR)
+    changed = rewrite(files.get(name, b"").decode()).encode()
+    assert changed != files.get(name)
+    directory = node_directory.load({**files, name: changed})
+    directory.filed()
+    return directory
 
+
+def one(directory: NodeDirectory, identifier: str) -> Agreement:
+    found = directory.agreements_if_active().find(identifier)
+    assert found is not None
+    return found
+
+
+KEY = to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key())
+JWK = f'{{kty: EC, crv: P-256, x: "{KEY["x"]}", y: "{KEY["y"]}"}}'
 
 FAULTS: list[tuple[str, Rewrite, str]] = [
     ("node.yaml", without("origin"), "origin is missing"),
@@ -76,6 +100,13 @@ FAULTS: list[tuple[str, Rewrite, str]] = [
     (DEPARTMENT, swap('san_dns: "', 'san_uri: "x", tls_client_auth_san_dns: "'), "exactly one of"),
     (DEPARTMENT, swap('"hz-hrss-benefits.clients.hangzhou.example"', '""'), "must be a text"),
     (DEPARTMENT, swap("department: hz-hrss", "department: hz-tax"), "stands twice"),
+    (DEPARTMENT, plus("signing_keys: [x]"), "signing_keys must be a list of maps"),
+    (DEPARTMENT, plus("signing_keys: [{kty: EC, crv: P-256, x: AAAA}]"), "a signing key is a public JWK"),
+    (DEPARTMENT, plus(f"signing_keys: [{JWK}, {JWK}]"), "stands twice"),
+    (DEPARTMENT, plus(f"signing_keys: [{JWK[:-1]}, d: AAAA}}]"), "a signing key is a public JWK"),
+    (DEPARTMENT, plus(f"signing_keys: [{JWK[:-1]}, use: enc}}]"), "a public P-256 key for ES256"),
+    (DEPARTMENT, plus(f"signing_keys: [{JWK[:-1]}, kid: mine}}]"), "kid must be the key's thumbprint"),
+    (DEPARTMENT, plus("signing_keys: [{kty: EC, crv: P-256, x: AAAA, y: AAAA}]"), "a public P-256 key for ES256"),
     (SERVICE, plus("extra: 1"), "unknown member extra"),
     (SERVICE, without("provider"), "provider is missing"),
     (SERVICE, swap("provider: hz-tax", "provider: nobody"), "provider nobody is no registered department"),
@@ -109,11 +140,31 @@ FAULTS: list[tuple[str, Rewrite, str]] = [
     (TERMS, swap("masked: [employer]", "masked: [salary]"), "salary"),
     (TERMS, swap("level: overall", "level: everything"), "disclosure.level is overall or per_attribute"),
     (TERMS, swap("fold: false", "fold: maybe"), "fold is true or false"),
-    (TERMS, swap("state: active", "state: running"), "state must be one of"),
+    (TERMS, plus("state: active"), "state is no part of an agreement: it is kept in the node's database"),
     (TERMS, swap("per: month", "per: week"), "per must be one of"),
     (TERMS, swap("{count: 1000000", "{count: many"), "count has the wrong type"),
     (TERMS, swap("budget: {", "budget: {per: day, "), "unknown member per"),
     (TERMS, lambda text: re.sub(r"budget: {.*}", "budget: {}", text), "bits is missing"),
+    (TERMS, swap("bits: 240", "bits: 0"), "bits must be from 1"),
+    (TERMS, swap("bits: 240", "bits: 240, renews: month"), "renews must be one of year"),
+    (TERMS, swap("{count: 1000000", "{count: 0"), "count must be from 1"),
+    (TERMS, swap("{rows: 20000}", "{rows: 0}"), "rows must be from 1 to 1,000,000"),
+    (TERMS, swap("{rows: 20000}", "{rows: 1000001}"), "rows must be from 1 to 1,000,000"),
+    (TERMS, swap("{rows: 20000}", "{rows: 1, chunks: 2}"), "unknown member chunks"),
+    (TERMS, swap("失业保险条例 第十五条", " "), "legal_basis is empty"),
+    (TERMS, without("legal_basis"), "legal_basis is empty"),
+    (TERMS, swap("purposes: [unemployment-benefit]", "purposes: []"), "purposes must be one or more"),
+    (TERMS, swap("purposes: [unemployment-benefit]", "purposes: [Any Purpose]"), "purposes must be one or more"),
+    (TERMS, swap("agreement: hz-hrss-e", "agreement: HZ-hrss-e"), "agreement must be lower-case letters"),
+    (TERMS, swap("agreement: hz-hrss-e", "agreement: ../hz-hrss-e"), "agreement must be lower-case letters"),
+    (TERMS, plus("supersedes: hz-hrss-employment-status-unemployment-benefit"), "the id of another agreement"),
+    (TERMS, plus("supersedes: ../x"), "the id of another agreement"),
+    (TERMS, swap("[hz-hrss-benefits]", "[hz-tax-levy]"), "clients of none of its departments: hz-tax-levy"),
+    (TERMS, swap('case: "^[A-Za-z0-9]', 'case: "^(A+)+[A-Za-z0-9]'), "case could take too long to match"),
+    (TERMS, swap('case: "^[A-Za-z0-9]', 'case: "^(A)\\\\1[A-Za-z0-9]'), "case could take too long to match"),
+    (TERMS, swap('operator: "^[A-Za-z0-9]', 'operator: "^A*A*A*A*[A-Za-z0-9]'), "operator could take too long"),
+    (DEATHS, swap("level: overall", "level: per_attribute"), "beyond what is published for death-registration"),
+    (WITHHELD_TERMS, lambda _: WITHHELD_AGREEMENT, "adoption-registration is withheld: nobody can agree to share it"),
     (TERMS, swap('case: "^[A-Za-z0-9]', 'case: "^(A'), "case is no regular expression"),
     (TERMS, swap('2026-01-01T00:00:00+08:00", until', '2026-01-01T00:00:00", until'), "needs its offset"),
     (TERMS, swap('2026-01-01T00:00:00+08:00", until', 'yesterday", until'), "must be a date and time"),
@@ -137,28 +188,34 @@ FAULTS: list[tuple[str, Rewrite, str]] = [
 
 
 @pytest.mark.parametrize(("name", "rewrite", "words"), FAULTS, ids=[f"{name}: {words}" for name, _, words in FAULTS])
-def test_wrong_word_refuses_to_start_with_file_and_reason(
-    tmp_path: Path, name: str, rewrite: Rewrite, words: str
-) -> None:
+def test_wrong_word_is_refused_with_file_and_reason(name: str, rewrite: Rewrite, words: str) -> None:
     with pytest.raises(NodeFileInvalid, match=re.escape(words)) as error:
-        load(tmp_path, name, rewrite)
+        loaded(name, rewrite)
     # What stands in two files is named by the second, what stands in the rules by the folder.
     where = name.partition("/")[0].removesuffix(".yaml") if words in {"stands twice", "revision"} else name
-    assert where in str(error.value)
+    assert where in str(error.value) or words == "revision"
 
 
-def test_terms_may_leave_limits_and_patterns_out(tmp_path: Path) -> None:
+def test_terms_may_leave_limits_and_patterns_out() -> None:
     def bare(text: str) -> str:
-        for member in ("quota", "budget", "case", "operator", "hours", "networks", "fold", "human_review"):
+        for member in ("quota", "budget", "case", "operator", "hours", "networks", "fold", "human_review", "batch"):
             text = without(member)(text)
         return text
 
-    found = load(tmp_path, TERMS, bare).agreements.all["hz-hrss-employment-status-unemployment-benefit"]
-    assert (found.quota, found.budget_bits, found.case, found.operator) == (None, None, None, None)
+    found = one(loaded(TERMS, bare), "hz-hrss-employment-status-unemployment-benefit")
+    assert (found.quota, found.budget, found.case, found.operator) == (None, None, None, None)
     assert found.case_agreed("anything")
     assert found.operator_agreed("anyone")
     assert not found.case_agreed("")
     assert Fold() in found.obligations, "least is the default"
+    assert (found.terms.level, found.terms.batch_rows) == ("overall", 0)
+
+
+def test_terms_that_the_law_orders_open_a_withheld_service() -> None:
+    statutory = WITHHELD_AGREEMENT.replace("kind: agreement", "kind: standing-terms\nstatutory: true")
+    statutory = statutory.replace("consumer: hz-hrss", "departments: [hz-hrss]")
+    directory = loaded(WITHHELD_TERMS, lambda _: statutory)
+    assert one(directory, "hz-civil-adoption").terms.statutory
 
 
 TWICE = {
@@ -169,57 +226,191 @@ TWICE = {
 
 
 @pytest.mark.parametrize(("name", "identifier"), TWICE.values(), ids=TWICE.keys())
-def test_two_active_terms_of_one_party_service_and_purpose_are_refused(
-    tmp_path: Path, name: str, identifier: str
-) -> None:
+def test_two_terms_of_one_party_service_and_purpose_at_one_time_are_refused(name: str, identifier: str) -> None:
     """At most one applies, or nobody could say which digest a record must name."""
-    shutil.copytree(NODE_DIR, tmp_path / "node")
     text = (NODE_DIR / name).read_text("utf-8").replace(identifier, f"{identifier}-2")
-    copy = tmp_path / "node" / "agreements" / f"{identifier}-2.yaml"
-    copy.write_text(text, "utf-8")
-    with pytest.raises(NodeFileInvalid, match="is already active for the purpose"):
-        node_directory.load(tmp_path / "node")
-    for state in ("suspended", "superseded", "approved", "expired", "revoked"):
-        copy.write_text(text.replace("state: active", f"state: {state}"), "utf-8")
-        assert f"{identifier}-2" in node_directory.load(tmp_path / "node").agreements.all
+    copy = f"agreements/{identifier}-2.yaml"
+    with pytest.raises(NodeFileInvalid, match=f"{identifier}(-2)? is already agreed for the purpose"):
+        loaded(copy, lambda _: text)
+    succeeding = text + f"supersedes: {identifier}\n"
+    later = text.replace("2031-01-01", "2036-01-01").replace("2026-01-01", "2031-01-01")
+    for fitting in (succeeding, later):
+        assert f"{identifier}-2" in {item.draft.id for item in loaded(copy, plus(fitting)).filed()}
 
 
-def test_agreement_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(NODE_DIR, tmp_path / "node")
-    shutil.copy(NODE_DIR / TERMS, tmp_path / "node" / "agreements" / "again.yaml")
-    with pytest.raises(NodeFileInvalid, match="stands twice"):
-        node_directory.load(tmp_path / "node")
+def test_agreement_that_stands_twice_is_refused() -> None:
+    with pytest.raises(NodeFileInvalid, match=r"again\.yaml: .* stands twice, also in agreements/hz-hrss"):
+        loaded("agreements/zz-again.yaml", lambda _: (NODE_DIR / TERMS).read_text("utf-8"))
 
 
-def test_own_rules_may_narrow_and_never_permit(tmp_path: Path) -> None:
-    shutil.copytree(NODE_DIR, tmp_path / "node")
-    rules = tmp_path / "node" / "rules"
-    rules.mkdir()
+def test_own_rules_may_narrow_and_never_permit() -> None:
     narrowing = (
         '@id("no-sundays")\n@basis("四川 第二十三条")\n@reason("Not on Sundays.")\n@reason_zh("周日不予核验。")\n'
         "forbid (principal, action, resource) when { context.weekday == 7 };\n"
     )
-    (rules / "own.cedar").write_text(narrowing, "utf-8")
-    loaded = node_directory.load(tmp_path / "node")
-    assert "no-sundays" in {rule.id for rule in loaded.rules.rules}
-    assert loaded.rules.digest != example_directory().rules.digest
+    directory = loaded("rules/own.cedar", lambda _: narrowing)
+    assert "no-sundays" in {rule.id for rule in directory.rules.rules}
+    assert directory.rules.digest != example_directory().rules.digest
     for wrong in (narrowing.replace("forbid", "permit"), "nonsense", narrowing.replace("weekday", "weather")):
-        (rules / "own.cedar").write_text(wrong, "utf-8")
         with pytest.raises(NodeFileInvalid, match=r"own\.cedar"):
-            node_directory.load(tmp_path / "node")
+            loaded("rules/own.cedar", plus(wrong))
 
 
-def test_digest_of_an_agreement_is_that_of_its_canonical_form(tmp_path: Path) -> None:
+def test_rules_of_a_department_that_is_none_are_refused() -> None:
+    narrowing = (
+        '@id("never")\n@basis("四川 第二十三条")\n@reason("Never.")\n@reason_zh("不予核验。")\n'
+        "forbid (principal, action, resource);\n"
+    )
+    assert "never" in {rule.id for rule in loaded("rules/hz-tax/own.cedar", plus(narrowing)).rules.rules}
+    with pytest.raises(NodeFileInvalid, match=r"rules/hz-taxes/own\.cedar: hz-taxes is no registered department"):
+        loaded("rules/hz-taxes/own.cedar", plus(narrowing))
+
+
+def test_digest_of_an_agreement_is_that_of_its_canonical_form() -> None:
     """Comments, order and spelling of the YAML do not matter; a single value does."""
-    agreements = example_directory().agreements.all
-    found = agreements["hz-hrss-employment-status-unemployment-benefit"]
-    assert found.terms.digest == "sha256-" + hashlib.sha256(canonical(found.document)).hexdigest()
-    same = load(tmp_path, TERMS, lambda text: "# one more comment\n" + text).agreements.all
-    assert same[found.terms.id].terms.digest == found.terms.digest
-    shutil.rmtree(tmp_path / "node")
-    other = load(tmp_path, TERMS, swap("{bits: ", "{bits: 1")).agreements.all
-    assert other[found.terms.id].terms.digest != found.terms.digest
-    assert len({item.terms.digest for item in agreements.values()}) == len(agreements)
+    found = {item.name: item.draft for item in example_directory().filed()}
+    draft = found[TERMS]
+    assert draft.digest == "sha256-" + hashlib.sha256(draft.document).hexdigest()
+    assert draft.document == canonical(files.parse("f", (NODE_DIR / TERMS).read_bytes()).document)
+
+    def digest(rewrite: Rewrite) -> str:
+        return next(item.draft.digest for item in loaded(TERMS, rewrite).filed() if item.name == TERMS)
+
+    assert digest(lambda text: "# one more comment\n" + text) == draft.digest
+    assert digest(lambda _: draft.document.decode()) == draft.digest, "the canonical form is a file too"
+    assert digest(swap("{bits: ", "{bits: 1")) != draft.digest
+    assert len({item.digest for item in found.values()}) == len(found)
+
+
+def test_draft_says_what_the_registry_keeps_beside_the_document() -> None:
+    drafts = {item.name: item.draft for item in example_directory().filed()}
+    agreement, statutory, anyone = drafts[TERMS], drafts[STATUTORY], drafts[OPEN]
+    assert (agreement.parties, agreement.signers, agreement.consumer) == (
+        ("hz-hrss",),
+        ("hz-tax", "hz-hrss"),
+        "hz-hrss",
+    )
+    assert (statutory.parties, statutory.signers, statutory.consumer) == (("hz-hrss",), ("hz-police",), None)
+    assert (anyone.parties, anyone.signers, anyone.kind) == (("",), ("hz-police",), "standing-terms")
+    assert agreement.purposes == {"unemployment-benefit"}
+    assert agreement.valid_until.isoformat() == "2031-01-01T00:00:00+08:00"
+
+
+SIGNATURES = TERMS.replace(".yaml", ".signatures.json")
+DIGEST = next(item.draft.digest for item in example_directory().filed() if item.name == TERMS)
+BESIDE = {
+    "no JSON": ("{", "not JSON"),
+    "no object": ("[]", "digest is missing"),
+    "no signatures": (f'{{"digest": "{DIGEST}"}}', "signatures is missing"),
+    "other content": ('{"digest": "sha256-0", "signatures": {}}', "changed since it was signed"),
+    "a stranger's": (f'{{"digest": "{DIGEST}", "signatures": {{"hz-civil": "x"}}}}', "hz-tax, hz-hrss"),
+    "no text": (f'{{"digest": "{DIGEST}", "signatures": {{"hz-tax": 1}}}}', "signatures are texts"),
+    "more members": (f'{{"digest": "{DIGEST}", "signatures": {{}}, "state": "active"}}', "unknown member state"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BESIDE.values(), ids=BESIDE.keys())
+def test_signature_file_that_does_not_fit_is_refused(text: str, words: str) -> None:
+    with pytest.raises(NodeFileInvalid, match=words) as error:
+        loaded(SIGNATURES, lambda _: text)
+    assert SIGNATURES in str(error.value)
+
+
+def test_signatures_without_their_agreement_are_refused() -> None:
+    with pytest.raises(NodeFileInvalid, match=r"gone\.signatures\.json: there is no agreement beside it"):
+        loaded("agreements/gone.signatures.json", lambda _: "{}")
+
+
+STRANGE = (
+    "agreements/x.yaml~",
+    "agreements/x.yml",
+    "agreements/old/x.yaml",
+    "departments/x.yaml.bak",
+    "rules/x.cedar.orig",
+    "rules/hz-tax/deep/x.cedar",
+    "rule/x.cedar",
+    "x.yaml",
+    "Node.yaml",
+    "notes.txt",
+)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_file_that_no_reader_knows_is_refused(name: str) -> None:
+    """A misspelt rule must not be a rule that silently does not hold."""
+    with pytest.raises(NodeFileInvalid, match="is no file of a node directory"):
+        loaded(name, lambda _: "a: 1")
+
+
+def test_directory_without_its_first_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NodeFileInvalid, match=r"node\.yaml is missing"):
+        node_directory.load({})
+    with pytest.raises(NodeFileInvalid, match="No such file"):
+        node_directory.load(tmp_path / "absent")
+
+
+def test_file_in_another_encoding_is_refused() -> None:
+    with pytest.raises(NodeFileInvalid, match=r"README\.md: not UTF-8"):
+        node_directory.load({**read_files(NODE_DIR), "README.md": b"\xff"})
+
+
+def test_files_are_read_by_path_and_hidden_ones_are_no_part(tmp_path: Path) -> None:
+    shutil.copytree(NODE_DIR, tmp_path / "node")
+    (tmp_path / "node" / ".git").mkdir()
+    (tmp_path / "node" / ".git" / "config").write_text("x")
+    (tmp_path / "node" / "agreements" / ".x.yaml.swp").write_text("x")
+    assert read_files(tmp_path / "node") == read_files(NODE_DIR)
+    assert read_files(NODE_DIR)[TERMS] == (NODE_DIR / TERMS).read_bytes()
+
+
+def test_link_inside_the_directory_is_followed_and_one_that_leads_out_refused(tmp_path: Path) -> None:
+    """Mounted secrets and config maps are links to a hidden folder of the same directory."""
+    node = tmp_path / "node"
+    shutil.copytree(NODE_DIR, node / "..data")
+    for entry in (node / "..data").iterdir():
+        (node / entry.name).symlink_to(entry.relative_to(node))
+    assert read_files(node) == read_files(NODE_DIR)
+    (tmp_path / "secret").write_text("x")
+    (node / "secret.md").symlink_to(tmp_path / "secret")
+    with pytest.raises(NodeFileInvalid, match=r"secret\.md: a link that leads out"):
+        read_files(node)
+
+
+def test_folder_link_in_a_circle_ends(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path)
+    with pytest.raises(NodeFileInvalid, match="a folder too deep"):
+        read_files(tmp_path)
+
+
+def test_what_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "node.yaml")
+    with pytest.raises(NodeFileInvalid, match=r"node\.yaml: not a plain file"):
+        read_files(tmp_path)
+
+
+def test_more_than_any_node_needs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text("text")
+    monkeypatch.setattr(node_directory, "MAX_FILES", 2)
+    assert len(read_files(tmp_path)) == 2
+    monkeypatch.setattr(node_directory, "MAX_TOTAL", 7)
+    with pytest.raises(NodeFileInvalid, match="more than 2 files or 7 bytes"):
+        read_files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a b.yaml", "x.yaml~", "协议.yaml", "-x.yaml", "a\nb"])
+def test_name_that_could_be_mistaken_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("a: 1")
+    with pytest.raises(NodeFileInvalid, match="a name has letters, digits"):
+        read_files(tmp_path)
+
+
+def test_file_larger_than_any_agreement_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "node.yaml").write_bytes(b"#" * MAX_FILE)
+    assert len(read_files(tmp_path)["node.yaml"]) == MAX_FILE
+    (tmp_path / "node.yaml").write_bytes(b"#" * (MAX_FILE + 1))
+    with pytest.raises(NodeFileInvalid, match=r"node\.yaml: larger than 1,048,576 bytes"):
+        read_files(tmp_path)
 
 
 BENEFIT = "unemployment-benefit"
@@ -240,15 +431,18 @@ APPLYING = [
 @pytest.mark.parametrize(("client", "service", "purpose", "expected"), APPLYING)
 def test_the_terms_that_apply_are_the_nearest(client: str, service: str, purpose: str, expected: str | None) -> None:
     directory = example_directory()
-    found = directory.agreements.applying(directory.departments.clients[client], service, purpose)
+    held = [item.held("expired" if "forecast" in item.name else "active") for item in directory.filed()]
+    agreements = Agreements.of(held, directory.catalogue, directory.departments)
+    found = agreements.applying(directory.departments.clients[client], service, purpose)
     assert (found.terms.id if found else None) == expected
 
 
-def test_source_attribute_is_the_same_over_the_services_of_a_source() -> None:
-    services = example_directory().catalogue.services
-    name = services["employment-status"].source_attribute("employed_on")
-    assert name == "hz-tax/wage_declarations.start_date+end_date"
-    assert services["employment-status"].source_attribute("employer") == "hz-tax/wage_declarations.employer_name"
-    assert services["death-registration"].source_attribute("deceased") == "hz-civil/death_records.*"
-    assert services["person-basic"].source_attribute("") == "hz-police/person-basic"
-    assert services["adoption-registration"].source_attribute("x") == "hz-civil/adoption-registration"
+def test_signing_keys_are_known_by_their_thumbprint_and_belong_to_one_department() -> None:
+    made = loaded(DEPARTMENT, plus(f"signing_keys: [{JWK}]"))
+    (key,) = made.departments.all["hz-hrss"].signing_keys.values()
+    assert made.departments.all["hz-hrss"].signing_keys == {KEY["kid"]: key}
+    assert thumbprint(key) == KEY["kid"]
+    both = dict(made.files)
+    both["departments/hz-tax.yaml"] += f"signing_keys: [{JWK}]\n".encode()
+    with pytest.raises(NodeFileInvalid, match=r"hz-tax\.yaml: signing key .* is that of hz-hrss too"):
+        node_directory.load(both)

@@ -1,0 +1,33 @@
+"""POST /v1/reload: put the node directory on disk in force, while the node runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import g
+from flask_smorest import Blueprint
+
+from app.api.operating_schemas import ReloadSchema
+from app.api.security import node, scope
+from app.refusals import Refusal
+from app.revisions import REFUSALS
+
+blueprint = Blueprint("operations", __name__, description="Operating the node.")
+
+
+@blueprint.route("/v1/reload", methods=["POST"])
+@scope("system-admin")
+@blueprint.doc(summary="Put the signed node directory on disk in force", operationId="reload")
+@blueprint.response(200, ReloadSchema)
+def reload() -> Any:
+    """All workers and instances decide by it from its record on; one that is refused leaves the running one in force."""
+    running = node()
+    try:
+        changed = running.revisions.install(running.settings.node_dir, g.caller)
+    except REFUSALS as error:
+        reason = str(error).rstrip(".")
+        raise Refusal("revision-refused", f"The running revision stays in force: {reason}.") from None
+    registry = running.current.refresh()
+    # Workers would find out when they record; so they ask no source in vain.
+    running.limiter.announce(registry.epoch)
+    return {"revision": registry.revision, "directory": registry.digest, "changed": changed}

@@ -1,0 +1,104 @@
+"""The accounts as the charge rows tell them, written anew into Redis.
+
+A quota is the sum of its charges. A budget is folded in the order of the log: a charge that was `renewed` under
+source values which have nothing in common with those known before begins the account anew; a question that two
+requests paid for at the same time counts once. Every doubt counts as spent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import redis
+from sqlalchemy import Connection, func, select
+
+from app.limits.values import disjoint, merged
+from app.log import tables
+
+logger = logging.getLogger(__name__)
+
+STATE = "hecha:state"
+PIECE = 5_000  # commands sent to Redis, and rows read from the database, at once
+
+
+@dataclass(slots=True)
+class Spent:
+    """What one budget stands at: paid questions with amount and log index, and the source values they were about."""
+
+    questions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    known: str = ""
+
+    @property
+    def total(self) -> int:
+        """Thousandths of a bit."""
+        return sum(amount for amount, _ in self.questions.values())
+
+
+def quotas(connection: Connection) -> Iterator[tuple[str, int]]:
+    """Every quota's account with the number of questions drawn."""
+    column = tables.charge.c
+    query = select(column.account, func.sum(column.amount)).where(column.question.is_(None)).group_by(column.account)
+    for account, amount in connection.execute(query.execution_options(yield_per=PIECE)):
+        yield account, int(amount)
+
+
+def budgets(connection: Connection, account: str | None = None) -> Iterator[tuple[str, Spent]]:
+    """Every budget's account, or the one named, with what it stands at."""
+    column = tables.charge.c
+    query = (
+        select(column.account, column.idx, column.question, column.amount, column.fingerprint, column.renewed)
+        .where(column.question.is_not(None))
+        .order_by(column.account, column.idx)
+    )
+    if account is not None:
+        query = query.where(column.account == account)
+    rows = connection.execute(query.execution_options(yield_per=PIECE))
+    for name, charges in groupby(rows, key=lambda row: str(row.account)):
+        spent = Spent()
+        for row in charges:
+            values = row.fingerprint or ""
+            renewed = row.renewed and disjoint(spent.known, values)
+            if renewed:
+                spent = Spent()
+            before, _ = spent.questions.get(row.question, (0, 0))
+            spent.questions[row.question] = max(before, row.amount), row.idx
+            spent.known = merged(spent.known, values)
+        yield name, spent
+
+
+def write_accounts(client: redis.Redis, connection: Connection) -> None:
+    """Replace every account in Redis by what the charge rows say, in bounded pieces. Raises `RedisError`."""
+    pipeline = client.pipeline(transaction=False)
+    for name in client.scan_iter("hecha:*", count=PIECE):
+        pipeline.unlink(name)
+        _flush(pipeline)
+    for account, amount in quotas(connection):
+        pipeline.hset(f"hecha:account:{account}", "spent", str(amount))
+        _flush(pipeline)
+    for account, spent in budgets(connection):
+        fields = {question: f"{amount} {index}" for question, (amount, index) in spent.questions.items()}
+        fields |= {"spent": str(spent.total), "f": spent.known}
+        for field_name, value in fields.items():
+            pipeline.hset(f"hecha:account:{account}", field_name, value)
+        _flush(pipeline)
+    pipeline.execute()
+
+
+def refuse_eviction(client: redis.Redis) -> None:
+    """A Redis that may forget accounts to make room would forget budgets: raise `RedisError`."""
+    try:
+        found = client.config_get("maxmemory*")
+    except redis.ResponseError:
+        # Hosted servers hide their settings; docs/deployment.md says what theirs must be.
+        return
+    if found.get("maxmemory", "0") != "0" and found.get("maxmemory-policy") != "noeviction":
+        logger.error("Redis may evict keys: set maxmemory-policy to noeviction")
+        raise redis.RedisError
+
+
+def _flush(pipeline: redis.client.Pipeline) -> None:
+    if len(pipeline) >= PIECE:
+        pipeline.execute()

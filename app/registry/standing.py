@@ -1,0 +1,76 @@
+"""Where each agreement stands, in the database: rows of `agreement` and of `agreement_active`, inside a transaction.
+
+INVARIANT: at most one agreement is active per department, service and purpose: `claim` takes the places of an
+agreement in `agreement_active`, whose primary key they are, and `release` gives them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
+
+from app.log import tables
+from app.registry.agreement_document import Draft
+
+ACTIVE = "active"
+
+
+def find(connection: Connection, identifier: str) -> Row[Any] | None:
+    """The agreement's row, or None."""
+    return connection.execute(select(tables.agreement).where(tables.agreement.c.id == identifier)).first()
+
+
+def add(connection: Connection, draft: Draft, state: str, epoch: int, **others: Any) -> None:
+    """A new agreement; `others`: `signatures` by department, `due`, `application`."""
+    signatures: Mapping[str, str] = others.pop("signatures", {})
+    connection.execute(
+        insert(tables.agreement).values(
+            id=draft.id,
+            digest=draft.digest,
+            state=state,
+            epoch=epoch,
+            signatures=orjson.dumps(dict(signatures)).decode(),
+            kind=draft.kind,
+            service=draft.service,
+            provider=draft.provider,
+            consumer=draft.consumer,
+            valid_until=int(draft.valid_until.timestamp()),
+            **others,
+        )
+    )
+
+
+def move(connection: Connection, identifier: str, state: str, epoch: int, **others: Any) -> None:
+    """Another state; whatever is no longer active gives its places back."""
+    row = tables.agreement
+    connection.execute(update(row).where(row.c.id == identifier).values(state=state, epoch=epoch, **others))
+    if state != ACTIVE:
+        release(connection, identifier)
+
+
+def taken(connection: Connection, draft: Draft) -> list[str]:
+    """The agreements that hold places which this one needs, in the order of ids."""
+    row = tables.agreement_active.c
+    query = select(row.agreement).distinct().where(tuple_(row.party, row.service, row.purpose).in_(_places(draft)))
+    return sorted(connection.execute(query.where(row.agreement != draft.id)).scalars())
+
+
+def claim(connection: Connection, draft: Draft) -> None:
+    """Take the agreement's places. Raises `IntegrityError` where one is taken."""
+    rows = [
+        {"party": party, "service": service, "purpose": purpose, "agreement": draft.id}
+        for party, service, purpose in _places(draft)
+    ]
+    connection.execute(insert(tables.agreement_active), rows)
+
+
+def release(connection: Connection, identifier: str) -> None:
+    """Give the agreement's places back."""
+    connection.execute(delete(tables.agreement_active).where(tables.agreement_active.c.agreement == identifier))
+
+
+def _places(draft: Draft) -> Sequence[tuple[str, str, str]]:
+    return [(party, draft.service, purpose) for party in draft.parties for purpose in sorted(draft.purposes)]

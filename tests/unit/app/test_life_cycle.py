@@ -1,0 +1,195 @@
+"""Steps under a clock of the test's choice, and under faults: what is not written has not happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import Connection, select
+
+from app.life_cycle import agreements, applications, disputes, views
+from app.life_cycle.desk import TRIES, Act, Desk, Taken
+from app.log import tables
+from app.log.sequencer import NotWritten, Place
+from app.refusals import Refusal
+from app.registry import ledger
+from app.registry.deadlines import day_of
+from app.registry.ledger import Moved
+from app.steps import Step
+from policies.facts import CHINA
+from tests.nodes import running
+from tests.nodes.running import Ground, RunningNode
+from tests.nodes.steps import APPLICANT, STEWARD, Parties, act_of, application, desk_of
+
+MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def own(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    made = running.start(ground, tmp_path_factory.mktemp("steps"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def desk(own: RunningNode) -> Desk:
+    return desk_of(own)
+
+
+def wanted() -> dict[str, Any]:
+    from app.api.life_cycle_schemas import ApplicationRequestSchema
+
+    loaded: dict[str, Any] = ApplicationRequestSchema().load(application())
+    return loaded
+
+
+def submitted(desk: Desk, act: Act) -> str:
+    identifier: str = orjson.loads(applications.submit(desk, act, wanted()))["id"]
+    return identifier
+
+
+def size(node: RunningNode) -> int:
+    with node.node.store.reading() as connection:
+        found: int = connection.execute(select(tables.log_head.c.size)).scalar_one()
+    return found
+
+
+def test_application_is_overdue_from_the_first_moment_after_its_last_day(own: RunningNode, desk: Desk) -> None:
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    last = datetime(2026, 12, 7, 15, 59, 59, tzinfo=UTC)  # ten working days on, 23:59:59 in Shanghai
+    for now, overdue in ((last, False), (last + timedelta(seconds=1), True)):
+        found = views.application(desk, act_of(own, STEWARD, now), identifier)["deadline"]
+        assert (found["due"], found["overdue"]) == ("2026-12-07", overdue)
+
+
+def test_dispute_over_silence_opens_the_day_after_the_last(own: RunningNode, desk: Desk) -> None:
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    last = datetime(2026, 12, 7, 15, 59, 59, tzinfo=UTC)
+    with pytest.raises(Refusal) as error:
+        disputes.begin(desk, act_of(own, APPLICANT, last), identifier, "Nobody answered.")
+    assert error.value.slug == "conflict"
+    disputes.begin(desk, act_of(own, APPLICANT, last + timedelta(seconds=1)), identifier, "Nobody answered.")
+
+
+def test_clock_of_a_reopened_application_begins_at_the_ruling(own: RunningNode, desk: Desk) -> None:
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    verdict = {"decision": "refuse", "reason": "No duty of yours."}
+    applications.decide(desk, act_of(own, STEWARD, MONDAY), identifier, verdict)
+    dispute = orjson.loads(disputes.begin(desk, act_of(own, APPLICANT, MONDAY), identifier, "By law."))["id"]
+    month = MONDAY + timedelta(days=28)  # 21 December, a Monday
+    for step in ({"step": "co-ordination"}, {"step": "ruling", "outcome": "for-consumer"}):
+        disputes.proceed(desk, act_of(own, "hz-data-bureau", month), dispute, {"note": "Heard.", **step})
+    found = views.application(desk, act_of(own, STEWARD, month), identifier)["deadline"]
+    assert (found["days_left"], found["overdue"]) == (10, False)
+    assert found["due"] > "2027-01-03"
+
+
+def test_agreement_expires_at_its_second_and_not_before(own: RunningNode, desk: Desk) -> None:
+    last = day_of(datetime.now(UTC)) + timedelta(days=30)
+    identifier = Parties(own).active(until=last.isoformat())
+    end = datetime.combine(last + timedelta(days=1), time(), CHINA)
+    agreements.expire_due(desk, end - timedelta(seconds=1))
+    assert Parties(own).agreement(identifier)["state"] == "active"
+    assert agreements.expire_due(desk, end) >= 1
+    assert Parties(own).agreement(identifier)["state"] == "expired"
+    assert agreements.expire_due(desk, end) == 0
+
+
+def step_of(own: RunningNode, record: str, change: Any) -> Taken:
+    step = Step(
+        id=record,
+        at=MONDAY,
+        kind="application",
+        state="submitted",
+        about="none",
+        document={"application": "none"},
+        caller=act_of(own, APPLICANT, MONDAY).caller,
+        change=change,
+    )
+    return Taken(step, {"id": "none", "state": "submitted"})
+
+
+def test_change_that_is_refused_leaves_no_record_and_frees_the_key(own: RunningNode, desk: Desk) -> None:
+    def refuse(_connection: Connection, _place: Place) -> None:
+        raise Refusal("conflict", "Not now.")
+
+    act, before = replace(act_of(own, APPLICANT, MONDAY), key="a-key-of-its-own"), size(own)
+    for _ in range(2):
+        with pytest.raises(Refusal) as error:
+            desk.take(act, lambda record: step_of(own, record, refuse))
+        # The second time too: an unfinished claim would say that the first request is still running.
+        assert error.value.slug == "conflict"
+    assert size(own) == before
+
+
+def test_step_that_was_overtaken_is_made_anew_and_given_up_at_last(own: RunningNode, desk: Desk) -> None:
+    calls = 0
+
+    def overtaken(_connection: Connection, _place: Place) -> None:
+        raise Moved
+
+    def make(record: str) -> Taken:
+        nonlocal calls
+        calls += 1
+        return step_of(own, record, overtaken)
+
+    with pytest.raises(Moved):
+        desk.take(act_of(own, APPLICANT, MONDAY), make)
+    assert calls == TRIES
+
+
+def test_step_whose_record_cannot_be_written_changes_nothing(own: RunningNode, desk: Desk) -> None:
+    class Full:
+        """A log on a full disk."""
+
+        last_index = -1
+
+        def append(self, _entry: Any) -> int:
+            raise NotWritten("OperationalError")
+
+    broken = replace(desk, recorder=replace(desk.recorder, sequencer=Full()))  # type: ignore[arg-type]
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    with pytest.raises(Refusal) as error:
+        applications.decide(
+            broken, act_of(own, STEWARD, MONDAY), identifier, {"decision": "refuse", "reason": "No duty of yours."}
+        )
+    assert error.value.slug == "record-not-written"
+    with own.node.store.reading() as connection:
+        row: Any = ledger.application(connection, identifier)
+    assert row.state == "submitted"
+    now = datetime.now(UTC)
+    identifier = Parties(own).active(until=day_of(now + timedelta(days=40)).isoformat())
+    assert agreements.expire_due(broken, now + timedelta(days=60)) == 0
+    assert Parties(own).agreement(identifier)["state"] == "active"
+    assert agreements.expire_due(desk, now + timedelta(days=60)) >= 1
+
+
+def test_agreement_that_no_longer_fits_the_catalogue_is_not_made_active(own: RunningNode, desk: Desk) -> None:
+    """The catalogue may change between approval and signature: what is signed then would mean something else."""
+    parties = Parties(own)
+    identifier = parties.drafted()
+    parties.taken(parties.sign(identifier, STEWARD, "hz-tax"))
+    signature = parties.signature(identifier, "hz-hrss")
+    less = type(desk.catalogue)([], [])
+    with pytest.raises(Refusal) as error:
+        agreements.sign(
+            replace(desk, catalogue=less), act_of(own, APPLICANT, datetime.now(UTC)), identifier, signature
+        )
+    assert error.value.slug == "conflict"
+    assert parties.agreement(identifier)["state"] == "approved"
+
+
+def test_signature_under_a_key_withdrawn_since_has_to_be_given_anew(own: RunningNode, desk: Desk) -> None:
+    parties = Parties(own)
+    identifier = parties.drafted()
+    parties.taken(parties.sign(identifier, STEWARD, "hz-tax"))
+    signature = parties.signature(identifier, "hz-hrss")
+    departments = type(desk.departments)([])
+    departments.all = {**desk.departments.all, "hz-tax": replace(desk.departments.all["hz-tax"], signing_keys={})}
+    later = replace(desk, departments=departments)
+    reply = orjson.loads(agreements.sign(later, act_of(own, APPLICANT, datetime.now(UTC)), identifier, signature))
+    assert (reply["state"], reply["awaiting"]) == ("approved", ["hz-tax"])
