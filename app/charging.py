@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from adapters.base import Answer
 from app.accounts import Budgets, accounts
-from app.limits.account import Account, Exhausted
+from app.limits.account import Account, Exhausted, charge_of
 from app.limits.limiter import Limiter
 from app.limits.values import disjoint, merged, text_of
 from app.log.sequencer import Sequencer
@@ -72,7 +72,7 @@ class Charging:
             except Exhausted as exhausted:
                 answer = answer or look(exhausted.account)
                 known = {exhausted.account.name: exhausted.known}
-                if answer is None or not self._renew(event, [exhausted.account], known, answer):
+                if answer is None or not self._renew([exhausted.account], known, answer):
                     raise
             else:
                 return answer
@@ -82,11 +82,11 @@ class Charging:
     def renew(self, event: Event, drawn: list[Account], answer: Answer) -> None:
         """After the source was asked: draw anew on the accounts whose values have all changed meanwhile."""
         reservation = event.reservation
-        if reservation is not None and self._renew(event, drawn, reservation.known, answer):
+        if reservation is not None and self._renew(drawn, reservation.known, answer):
             self.limiter.refund(reservation)
             self.reserve(event, drawn)
 
-    def _renew(self, event: Event, drawn: list[Account], known: Mapping[str, str], answer: Answer) -> bool:
+    def _renew(self, drawn: list[Account], known: Mapping[str, str], answer: Answer) -> bool:
         changed = [
             account
             for account in drawn
@@ -94,28 +94,37 @@ class Charging:
         ]
         for account in changed:
             self.limiter.renew(account, known[account.name], self._values(account, answer))
-            event.renewed.add(account.name)
         return bool(changed)
 
     def charge(self, event: Event, answer: Answer) -> None:
-        """Note with each charge which source values its answer is about, and whether its account begins anew."""
+        """Note with each charge which source values its answer is about.
+
+        A free repeat is charged nothing, yet values that no earlier answer was about are noted with it: else the
+        account would begin anew while one of them still stands in the source.
+        """
         reservation = event.reservation
-        if reservation is not None:
-            by_name = {account.name: account for account in reservation.accounts}
-            for charge in reservation.charges:
-                if charge["question"]:
-                    charge["fingerprint"] = self._values(by_name[charge["account"]], answer) or None
-                    charge["renewed"] = charge["account"] in event.renewed
+        if reservation is None:
+            return
+        charged = {charge["account"]: charge for charge in reservation.charges}
+        noted = []
+        for account in reservation.accounts:
+            values = self._values(account, answer) if account.question else ""
+            known = reservation.known.get(account.name, "")
+            charge = charged.get(account.name)
+            if charge is None and merged(known, values) != known:
+                charge = charge_of(account, 0, renewed=account.name in reservation.renewed)
+                noted.append(charge)
+            if charge is not None:
+                charge["fingerprint"] = values or None
+        if noted:
+            event.reservation = replace(reservation, charges=(*reservation.charges, *noted))
 
     def settle(self, event: Event) -> None:
         """Tell the limiter that the reservation is recorded."""
         reservation = event.reservation
         if reservation is not None:
-            values = {
-                charge["account"]: merged(reservation.known.get(charge["account"], ""), charge["fingerprint"])
-                for charge in reservation.charges
-                if charge["fingerprint"]
-            }
+            charges = reservation.charges
+            values = {charge["account"]: charge["fingerprint"] for charge in charges if charge["fingerprint"]}
             self.limiter.settle(reservation, event.index, values)
 
     def _values(self, account: Account, answer: Answer) -> str:

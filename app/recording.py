@@ -66,7 +66,6 @@ class Event:
     facts: bytes | None = None
     kept: bytes = b""
     notice: str | None = None
-    renewed: set[str] = field(default_factory=set)  # accounts that begin anew with this question
 
 
 @dataclass(frozen=True, slots=True)

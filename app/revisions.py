@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,7 +99,7 @@ class Revisions:
             if before is not None and before.directory == _digest(content):
                 # In force since all its agreements were taken over: ten thousand need not be read at each start.
                 return Plan(directory, content, missing=(), changes=False)
-            missing = tuple(_missing(connection, directory, directory.filed()))
+            missing = _in_turn(_missing(connection, directory, directory.filed()))
         return Plan(directory, content, missing, changes=True)
 
     def _take_over(self, filed: Sequence[Filed]) -> None:
@@ -194,6 +194,20 @@ def _missing(connection: Connection, directory: NodeDirectory, filed: list[Filed
                 f"{item.name}: {draft.id} was accepted with other content; an accepted agreement never changes: "
                 f"give the new one an id of its own and `supersedes: {draft.id}`"
             )
+
+
+def _in_turn(filed: Iterable[Filed]) -> tuple[Filed, ...]:
+    """Each behind the one that it supersedes: a directory may bring both at once, whatever its files are named."""
+    by_id = {item.draft.id: item for item in filed}
+
+    def generation(item: Filed) -> int:
+        seen, before = {item.draft.id}, item.draft.supersedes
+        while before is not None and before in by_id and before not in seen:
+            seen.add(before)
+            before = by_id[before].draft.supersedes
+        return len(seen)
+
+    return tuple(sorted(by_id.values(), key=generation))
 
 
 def _in_force(directory: NodeDirectory, content: bytes, caller: Caller | None) -> Step:

@@ -43,7 +43,9 @@ class Total:
     quota_left: int | None
 
 
-def totals(connection: Connection, registry: Registry, provider: str, month: datetime, now: datetime) -> list[Total]:
+def totals(
+    connection: Connection, registry: Registry, provider: str, *, month: datetime, now: datetime
+) -> list[Total]:
     """Totals of a provider's services for the calendar month (Asia/Shanghai) that `month` lies in."""
     _, begin, end = period("month", month)
     asked = _asked(provider, begin, end)

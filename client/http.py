@@ -114,11 +114,17 @@ class NodeClient:
 
         The question goes out as compact JSON with its members in their order. Raises a `ClientError`.
         """
+        return self.post(f"/v1/services/{quote(service, safe='')}/verifications", question, idempotency_key)
+
+    def post(self, path: str, document: Mapping[str, Any], idempotency_key: str | None = None) -> Reply:
+        """Send one step (an application, a signature, …) and return the reply, whatever its status.
+
+        Raises a `ClientError`.
+        """
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token()}"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        path = f"/v1/services/{quote(service, safe='')}/verifications"
-        return _json(self._send("POST", path, headers, orjson.dumps(question)))
+        return _json(self._send("POST", path, headers, orjson.dumps(document)))
 
     def get(self, path: str, accept: str | None = None) -> Reply:
         """Return the JSON object at `path`, whatever its status; raises a `ClientError`."""

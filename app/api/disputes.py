@@ -1,4 +1,4 @@
-"""/v1/disputes: negotiation, co-ordination, joint review, ruling (海珠 第三十三条, 四川 第二十五条)."""
+"""/v1/disputes: negotiation, coordination, joint review, ruling (海珠 第三十三条, 四川 第二十五条)."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def one(identifier: str) -> Any:
 @blueprint.doc(
     summary="Take the next step of a dispute 处理争议",
     operationId="proceedDispute",
-    **documented(DisputeStepSchema, {"step": "co-ordination", "note": "Both sides are heard on Monday."}),
+    **documented(DisputeStepSchema, {"step": "coordination", "note": "Both sides are heard on Monday."}),
 )
 @blueprint.response(200, StepReplySchema)
 def proceed(identifier: str) -> Response:
-    """The parties negotiate; the authority co-ordinates, reviews and rules.
+    """The parties negotiate; the authority coordinates, reviews and rules.
 
     A ruling for the consumer opens the application again, with a new clock; it grants nothing by itself.
     """

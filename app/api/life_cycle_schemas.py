@@ -18,7 +18,7 @@ MAX_TEXT = 500
 MAX_SIGNATURE = 2_048
 APPLICATION_STATES = ("submitted", "approved", "refused", "reopened")
 AGREEMENT_STATES = ("approved", "active", "suspended", "expired", "revoked", "superseded")
-DISPUTE_STATES = ("negotiation", "co-ordination", "joint-review", "ruled", "settled", "withdrawn")
+DISPUTE_STATES = ("negotiation", "coordination", "joint-review", "ruled", "settled", "withdrawn")
 
 
 class Flag(fields.Boolean):

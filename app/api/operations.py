@@ -20,7 +20,7 @@ blueprint = Blueprint("operations", __name__, description="Operating the node.")
 @blueprint.doc(summary="Put the signed node directory on disk in force", operationId="reload")
 @blueprint.response(200, ReloadSchema)
 def reload() -> Any:
-    """All workers and instances decide by it from its record on; one that is refused leaves the running one in force."""
+    """Every worker decides by it from its record on. One that is refused leaves the running one in force."""
     running = node()
     try:
         changed = running.revisions.install(running.settings.node_dir, g.caller)

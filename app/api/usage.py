@@ -29,7 +29,7 @@ def usage(query: dict[str, Any]) -> Any:
     month = month_of(query["month"]) if query["month"] else now.astimezone(SHANGHAI)
     registry = node().registry
     with node().store.reading() as connection:
-        found = totals(connection, registry, provider, month, now)
+        found = totals(connection, registry, provider, month=month, now=now)
     items = [asdict(total) | {"bits": bits(total.millibits)} for total in found]
     return {"month": month.strftime("%Y-%m"), "provider": provider, "items": items}
 

@@ -48,7 +48,7 @@ class Reservation:
 
     `spent` is what each account stands at with this reservation, `known` the source values (as text) that earlier
     answers on each budget were about. `paid_at`: the log index of the answer to this very question, where every
-    budget has been paid for it before.
+    budget has been paid for it before. `renewed`: accounts that began anew, which no record says yet.
     """
 
     id: str
@@ -58,6 +58,7 @@ class Reservation:
     spent: tuple[int, ...] = ()
     known: Mapping[str, str] = field(default_factory=dict)
     paid_at: int | None = None
+    renewed: frozenset[str] = frozenset()
 
 
 class Exhausted(Refusal):
@@ -101,6 +102,19 @@ def keyed(key: bytes, *parts: str) -> str:
     """A name for personal parts that only holders of the node's key can recompute (HMAC-SHA256, 128 bits)."""
     digest = hmac.digest(key, "\x1f".join(parts).encode(), "sha256")
     return urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
+
+def charge_of(account: Account, amount: int, *, renewed: bool) -> dict[str, Any]:
+    """The row of a charge, but for its place in the log and the source values that its answer is about."""
+    return {
+        "account": account.name,
+        "amount": amount,
+        "question": account.question,
+        "attribute": account.attribute,
+        "ceiling": account.limit,
+        "fingerprint": None,
+        "renewed": renewed,
+    }
 
 
 def exceeded(account: Account, now: datetime) -> Refusal:

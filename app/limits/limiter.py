@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import select, update
 
-from app.limits.account import NO_EPOCH, Account, Exhausted, Reservation, exceeded
+from app.limits.account import NO_EPOCH, Account, Exhausted, Reservation, charge_of, exceeded
 from app.limits.rebuild import STATE, refuse_eviction, write_accounts
 from app.log import tables
 from app.log.sequencer import RegistryChanged
@@ -37,8 +37,11 @@ logger = logging.getLogger(__name__)
 RESERVATION_TTL_S = 3_600
 REBUILD_TIMEOUT_S = 60
 SETTLED_AT_ONCE = 50
+_SETTLING = "settling"  # a reservation on nothing, which carries news alone
 
 Arguments: TypeAlias = "list[str | bytes | int]"
+_Settled: TypeAlias = "tuple[str, int, dict[str, str], list[str]]"
+"""Reservation, index in the log, source values by account, accounts whose beginning anew is recorded with it."""
 
 
 class Limiter:
@@ -50,9 +53,10 @@ class Limiter:
         self._local = threading.local()
         self._rebuilding = threading.Lock()
         self._seen = -1
-        self._settled: deque[tuple[str, int, dict[str, str]]] = deque()
+        self._settled: deque[_Settled] = deque()
         self._script = _script("reserve")
         self._sha = ""
+        self._open: set[str] = set()  # reservations of this process that are under way
 
     def reserve(
         self, identifier: str, accounts: Sequence[Account], committed: int, now: datetime, *, epoch: int = NO_EPOCH
@@ -76,6 +80,7 @@ class Limiter:
         if status != "ok":
             raise _unavailable()
         self._seen = max(self._seen, int(answer[2]))
+        self._open.add(identifier)
         return _reservation(identifier, accounts, answer)
 
     def renew(self, account: Account, known: str, values: str) -> bool:
@@ -102,6 +107,7 @@ class Limiter:
 
     def refund(self, reservation: Reservation) -> None:
         """Give a reservation back whose question got no answer from the source."""
+        self._open.discard(reservation.id)
         try:
             connection = self._connection()
             connection.send_command("EVAL", _script("refund"), 1, f"hecha:reservation:{reservation.id}")
@@ -111,15 +117,24 @@ class Limiter:
             self._drop_connection()
 
     def settle(self, reservation: Reservation, index: int, known: Mapping[str, str] | None = None) -> None:
-        """Note that a reservation is recorded at `index`: from the next call on, the same question is free.
+        """Note that a reservation is recorded at `index`: from now on, the same question is free.
 
-        `known` are the source values that its answer was about, by account.
+        `known` are the source values that its answer was about, by account. Under load the news travels with the next
+        reservation of this process; if there is none under way, it is told at once.
         """
+        self._open.discard(reservation.id)
         if any(account.question for account in reservation.accounts):
-            self._settled.append((reservation.id, index, dict(known or {})))
+            values = {f"hecha:account:{name}": text for name, text in (known or {}).items()}
+            # Only a record that names its values makes the rows begin the account anew.
+            anew = [name for name in values if name.removeprefix("hecha:account:") in reservation.renewed]
+            self._settled.append((reservation.id, index, values, anew))
+            if not self._open:
+                with suppress(Refusal):
+                    self._run(_SETTLING, (), (-1, NO_EPOCH), datetime.now(UTC))
 
     def distrust(self) -> None:
         """Have the accounts rebuilt from the charge rows before the next question is answered."""
+        self._open.clear()
         try:
             connection = self._connection()
             connection.send_command("DEL", STATE)
@@ -180,7 +195,9 @@ class Limiter:
             *(f"hecha:account:{item.name}" for item in accounts),
         ]
         committed, epoch = standing
-        arguments: Arguments = [committed, self._seen, RESERVATION_TTL_S, epoch, self._take_settled()]
+        arguments: Arguments = [committed, self._seen, RESERVATION_TTL_S, epoch]
+        taken = self._take_settled()
+        arguments.append(orjson.dumps(taken) if taken else b"")
         drawn: Arguments = []
         for account in accounts:
             drawn += (account.amount, account.limit, account.question or "", _ttl(account, now))
@@ -188,6 +205,7 @@ class Limiter:
             return self._asked(keys, arguments, drawn)
         except redis.TimeoutError as error:
             self._drop_connection()
+            self._settled.extendleft(taken)
             raise _lost(error) from None
         except (redis.ConnectionError, OSError):
             # A connection that was cut while idle: reserving twice under one id is reserving once.
@@ -196,14 +214,15 @@ class Limiter:
             return self._asked(keys, arguments, drawn)
         except (redis.RedisError, OSError) as error:
             self._drop_connection()
+            self._settled.extendleft(taken)
             raise _lost(error) from None
 
-    def _take_settled(self) -> bytes:
-        taken: list[tuple[str, int, dict[str, str]]] = []
+    def _take_settled(self) -> list[_Settled]:
+        taken: list[_Settled] = []
         while self._settled and len(taken) < SETTLED_AT_ONCE:
             with suppress(IndexError):
                 taken.append(self._settled.popleft())
-        return orjson.dumps(taken) if taken else b""
+        return taken
 
     def _asked(self, keys: list[str], standing: Arguments, drawn: Arguments) -> list[bytes]:
         connection = self._connection()
@@ -248,18 +267,11 @@ class Limiter:
 
 
 def _reservation(identifier: str, accounts: Sequence[Account], answer: list[bytes]) -> Reservation:
-    spent, cost = answer[3::4], answer[4::4]
-    paid, known = answer[5::4], answer[6::4]
+    spent, cost = answer[3::5], answer[4::5]
+    paid, known, anew = answer[5::5], answer[6::5], answer[7::5]
+    renewed = frozenset(account.name for account, flag in zip(accounts, anew, strict=True) if flag == b"1")
     charges = tuple(
-        {
-            "account": account.name,
-            "amount": int(amount),
-            "question": account.question,
-            "attribute": account.attribute,
-            "ceiling": account.limit,
-            "fingerprint": None,
-            "renewed": False,
-        }
+        charge_of(account, int(amount), renewed=account.name in renewed)
         for account, amount in zip(accounts, cost, strict=True)
         if int(amount)
     )
@@ -273,6 +285,7 @@ def _reservation(identifier: str, accounts: Sequence[Account], answer: list[byte
         spent=tuple(int(amount) for amount in spent),
         known={account.name: text.decode() for account, text in zip(accounts, known, strict=True) if text},
         paid_at=max(int(paid[place]) for place in budgets) if free else None,
+        renewed=renewed,
     )
 
 

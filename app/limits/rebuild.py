@@ -64,7 +64,9 @@ def budgets(connection: Connection, account: str | None = None) -> Iterator[tupl
             if renewed:
                 spent = Spent()
             before, _ = spent.questions.get(row.question, (0, 0))
-            spent.questions[row.question] = max(before, row.amount), row.idx
+            # A free repeat, noted for its values alone, makes no question paid.
+            if row.amount or before:
+                spent.questions[row.question] = max(before, row.amount), row.idx
             spent.known = merged(spent.known, values)
         yield name, spent
 

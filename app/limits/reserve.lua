@@ -2,12 +2,35 @@
 -- KEYS: 1 state, 2 reservation, 3.. accounts
 -- ARGV: 1 newest index this process committed, 2 highest index it has seen applied here, 3 reservation ttl in
 --       seconds, 4 registry epoch the question was decided under, 5 what is recorded by now: a JSON array of
---       [reservation, index in the log, {account: known values}], or empty; 6 run id of this server; then per account:
---       amount, limit, question (empty for a count), ttl in seconds (0 = none)
+--       [reservation, index in the log, {account: values its answer was about}, [accounts begun anew]], or empty;
+--       6 run id of this server; then per account: amount, limit, question (empty for a count), ttl in seconds (0 =
+--       none)
 -- A question's field holds what was paid for it and the index of its answer, or 'p' and the reservation that has yet
--- to be recorded. `f` holds the source values that answers on the account were about.
--- Returns {status, generation, applied, then per account spent, cost, index of the paid answer, known values};
--- status: ok | limit <n-th account> | cold | behind | changed. A limit is followed by spent and known values.
+-- to be recorded. `f` holds the source values that answers on the account were about, `h` what is reserved on it and
+-- not recorded yet, `r` that it began anew and no record says so yet.
+-- Returns {status, generation, applied, then per account spent, cost, index of the paid answer, known values, whether
+-- it began anew}; status: ok | limit <n-th account> | cold | behind | changed. A limit is followed by spent and known
+-- values.
+
+-- What two texts of app.limits.values hold together, as `merged` there has it.
+local function merged(one, other)
+  if one == '' then return other end
+  if other == '' or one == other then return one end
+  local key, values = string.match(one, '^(.-):(.*)$')
+  local other_key, more = string.match(other, '^(.-):(.*)$')
+  if not key or key ~= other_key then return '+' end
+  local seen, all = {}, {}
+  for value in string.gmatch(values .. ',' .. more, '[^,]+') do
+    if not seen[value] then
+      seen[value] = true
+      all[#all + 1] = value
+    end
+  end
+  if #all > 32 then return '+' end
+  table.sort(all)
+  return key .. ':' .. table.concat(all, ',')
+end
+
 local generation = redis.call('HGET', KEYS[1], 'generation')
 if not generation then return {'cold', '0', '0'} end
 -- Started again since, or another server: the last writes may never have reached its disk.
@@ -19,12 +42,9 @@ if committed > applied then
   redis.call('HSET', KEYS[1], 'applied', ARGV[1])
   applied = committed
 end
-if tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') > tonumber(ARGV[4]) then
-  return {'changed', generation, tostring(applied)}
-end
 if ARGV[5] ~= '' then
   for _, settled in ipairs(cjson.decode(ARGV[5])) do
-    local id, index, known = settled[1], settled[2], settled[3]
+    local id, index, known, anew = settled[1], settled[2], settled[3], settled[4]
     local key = 'hecha:reservation:' .. id
     local reserved = redis.call('HGETALL', key)
     for m = 1, #reserved, 2 do
@@ -37,14 +57,25 @@ if ARGV[5] ~= '' then
           -- A repeat that was free: its answer is the newer one to give again.
           redis.call('HSET', reserved[m], question, string.match(paid, '^%d+') .. ' ' .. index)
         end
-        if known[reserved[m]] then redis.call('HSET', reserved[m], 'f', known[reserved[m]]) end
+        redis.call('HINCRBY', reserved[m], 'h', -tonumber(amount))
+        if known[reserved[m]] then
+          local before = redis.call('HGET', reserved[m], 'f') or ''
+          redis.call('HSET', reserved[m], 'f', merged(before, known[reserved[m]]))
+        end
       end
+    end
+    -- Told twice, it must not hide that the account began anew once more since.
+    if #reserved > 0 then
+      for _, account in ipairs(anew) do redis.call('HDEL', account, 'r') end
     end
     redis.call('DEL', key)
   end
 end
+if tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') > tonumber(ARGV[4]) then
+  return {'changed', generation, tostring(applied)}
+end
 local again = redis.call('EXISTS', KEYS[2]) == 1
-local spent, cost, paid_at, known = {}, {}, {}, {}
+local spent, cost, paid_at, known, anew = {}, {}, {}, {}, {}
 for n = 3, #KEYS do
   local at = 7 + (n - 3) * 4
   local amount, limit, question = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
@@ -72,6 +103,7 @@ for n = 3, #KEYS do
   cost[#cost + 1] = amount
   paid_at[#paid_at + 1] = index
   known[#known + 1] = values
+  anew[#anew + 1] = tostring(redis.call('HEXISTS', KEYS[n], 'r'))
 end
 if not again then
   for n = 3, #KEYS do
@@ -79,7 +111,10 @@ if not again then
     local amount, question, ttl = cost[n - 2], ARGV[at + 2], tonumber(ARGV[at + 3])
     if amount > 0 then
       redis.call('HINCRBY', KEYS[n], 'spent', amount)
-      if question ~= '' then redis.call('HSET', KEYS[n], question, 'p' .. string.sub(KEYS[2], 19)) end
+      if question ~= '' then
+        redis.call('HSET', KEYS[n], question, 'p' .. string.sub(KEYS[2], 19))
+        redis.call('HINCRBY', KEYS[n], 'h', amount)
+      end
       if ttl > 0 then redis.call('EXPIRE', KEYS[n], ttl) end
     end
     if amount > 0 or question ~= '' then
@@ -95,5 +130,6 @@ for n = 1, #spent do
   answer[#answer + 1] = tostring(cost[n])
   answer[#answer + 1] = paid_at[n]
   answer[#answer + 1] = known[n]
+  answer[#answer + 1] = anew[n]
 end
 return answer

@@ -1,6 +1,6 @@
 """Disputes 争议 over an application: which step may follow which, who takes it, and where it leads. Pure.
 
-Negotiation → the authority co-ordinates → joint review → ruling (海珠 第三十三条, 四川 第二十五条). A ruling for the
+Negotiation → the authority coordinates → joint review → ruling (海珠 第三十三条, 四川 第二十五条). A ruling for the
 consumer, or a provider that gives way, opens the application again with a new clock: it never grants anything.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.refusals import Refusal
 
-OPEN = ("negotiation", "co-ordination", "joint-review")
+OPEN = ("negotiation", "coordination", "joint-review")
 OUTCOMES = ("for-consumer", "for-provider")
 BASIS = ("海珠 第三十三条", "四川 第二十五条")
 
@@ -33,10 +33,10 @@ def _move(by: str, states: tuple[str, ...], leads_to: str, *, reopens: bool = Fa
 MOVES: Mapping[str, Move] = {
     # What one side proposes while both still talk: kept, and nothing moves by it.
     "negotiation": _move("consumer provider", ("negotiation",), "negotiation"),
-    "co-ordination": _move("authority", ("negotiation",), "co-ordination"),
-    "joint-review": _move("authority", ("co-ordination",), "joint-review"),
-    # 四川 第二十五条 goes from co-ordination to the ruling; 海珠 第三十三条 has the joint review between.
-    "ruling": _move("authority", ("co-ordination", "joint-review"), "ruled"),
+    "coordination": _move("authority", ("negotiation",), "coordination"),
+    "joint-review": _move("authority", ("coordination",), "joint-review"),
+    # 四川 第二十五条 goes from coordination to the ruling; 海珠 第三十三条 has the joint review between.
+    "ruling": _move("authority", ("coordination", "joint-review"), "ruled"),
     "settlement": _move("provider", OPEN, "settled", reopens=True),
     "withdrawal": _move("consumer", OPEN, "withdrawn"),
 }
@@ -51,7 +51,7 @@ def follow(state: str, step: str, side: str, outcome: str | None) -> Move:
     move = MOVES[step]
     if side not in move.by:
         reason = {
-            "en": "This step belongs to another side: the parties negotiate, the authority co-ordinates, reviews and "
+            "en": "This step belongs to another side: the parties negotiate, the authority coordinates, reviews and "
             "rules.",
             "zh": "该争议处理环节由其他方办理:供需双方协商,主管部门协调、会审和裁定。",
         }

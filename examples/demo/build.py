@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.registry import node_directory
+from app.registry import files, node_directory
+from app.registry.files import DirectoryFiles
 from app.registry.revision import SIGNERS
 from evidence.jwk import thumbprint
 from examples.demo import signing, world
@@ -91,11 +93,25 @@ def _ensure_node(var: Path, progress: Progress) -> bool:
     before = json.loads(path.read_bytes()) if path.is_file() else {}
     if stamp.items() <= before.items() and (var / "node").is_dir():
         return False
+    if _agreements_differ(template.files, var / "node"):
+        # An accepted agreement never changes; in a demonstration nobody is bound by what it was.
+        progress("an example agreement has changed: beginning with an empty log")
+        shutil.rmtree(var / "state", ignore_errors=True)
     progress("signing agreements and the node directory")
     # A node keeps the highest revision that it has seen, and refuses the same number with other content.
     revision = signing.signed_directory(NODE_DIR, var / "node", keys, revision=before.get("revision", 0) + 1)
     _write_json(path, {**stamp, "revision": revision.number})
     return True
+
+
+def _agreements_differ(template: DirectoryFiles, signed: Path) -> bool:
+    """Whether an agreement that was signed here before has other content in the template."""
+    names = [name for name in template if name.startswith("agreements/") and (signed / name).is_file()]
+    return any(
+        files.parse(name, template[name]).document != files.read(signed / name).document
+        for name in names
+        if name.endswith(".yaml")
+    )
 
 
 def _is_current(var: Path, stamp: dict[str, Any]) -> bool:

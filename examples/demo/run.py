@@ -16,6 +16,7 @@ from rich.console import Console
 from client.asking import with_proof
 from client.evidence_file import Evidence, append_evidence
 from client.http import NodeClient
+from examples.demo import life
 from examples.demo.asking import Answered, Question, ask_all, connect, cross_check_questions, persona_questions
 from examples.demo.build import build
 from examples.demo.checking import JWKS, VKEY, audit_log, check_receipts, in_log, split, trust_of
@@ -33,6 +34,7 @@ class _Course:
 
     personas: Sequence[Answered] = ()
     claims: Sequence[Answered] = ()
+    life: Sequence[life.Stage] = ()
     cross_check_s: float = 0.0
     figures: list[Figure] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -74,6 +76,8 @@ def _ask(course: _Course, var: Path, clients: Mapping[str, NodeClient], console:
     personas = persona_questions(var)
     with phase(console, "single questions of every service", len(personas)) as tick:
         course.personas = ask_all(clients, personas, tick)
+    with phase(console, "an agreement's life, from application to revocation", len(life.STAGES)) as tick:
+        course.life = life.live(clients, var, tick)
     claims = cross_check_questions(var)
     with phase(console, "the month's unemployment-benefit cross-check", len(claims)) as tick:
         began = time.monotonic()
@@ -130,6 +134,8 @@ def _judge(course: _Course, var: Path, scale: Scale) -> None:
     confirmable = json.loads((var / "confirmable.json").read_text(encoding="utf-8"))
     hits = {line for line, answer in enumerate(course.claims, start=1) if answer.outcome == "match"}
     course.expect("personas answered as published", _as_expected(course.personas), len(course.personas))
+    course.expect("stages of an agreement's life", sum(stage.held for stage in course.life), len(life.STAGES))
+    course.faults += [stage.text for stage in course.life if not stage.held]
     course.expect("claimants asked about", len(course.claims), scale.claimants)
     course.expect("claimants answered as expected", _as_expected(course.claims), scale.claimants)
     course.expect("hits (match)", len(hits), scale.hits)

@@ -1,4 +1,4 @@
-"""Redis killed, emptied, replaced or set back while clients ask: nobody is answered beyond what the charge rows allow.
+"""Redis killed, emptied, replaced or set back while clients ask: nobody is answered beyond the charge rows.
 
 The nodes are whole ones in this process, two on one database and one Valkey of their own, as two worker processes
 are: what one has seen, the other has not.

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -20,8 +21,14 @@ def refusals() -> Iterator[tuple[Path, ast.Call]]:
     """Every place of the application that makes a refusal."""
     for path in sorted((ROOT / "app").rglob("*.py")):
         for found in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(found, ast.Call) and isinstance(found.func, ast.Name) and found.func.id == "Refusal":
+            if isinstance(found, ast.ClassDef) and any(ast.unparse(base) == "Refusal" for base in found.bases):
+                yield from ((path, call) for call in ast.walk(found) if _is_call(call, "super().__init__"))
+            elif _is_call(found, "Refusal"):
                 yield path, found
+
+
+def _is_call(found: ast.AST, name: str) -> TypeGuard[ast.Call]:
+    return isinstance(found, ast.Call) and ast.unparse(found.func) == name
 
 
 def raised() -> set[str]:

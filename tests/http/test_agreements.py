@@ -170,7 +170,9 @@ def test_signature_of_an_active_agreement_conflicts(parties: Parties) -> None:
 def test_signature_by_no_party_is_refused(parties: Parties, name: str, slug: str) -> None:
     identifier = parties.drafted()
     body = {"signature": parties.signature(identifier, "hz-hrss")}
-    problem(parties.send(name, f"{path(identifier)}/signatures", body), slug)
+    document = problem(parties.send(name, f"{path(identifier)}/signatures", body), slug)
+    if slug == "not-permitted":
+        assert document["reasons"][0]["rule"] == "parties-sign"
 
 
 def test_two_sides_signing_at_once_make_it_active_exactly_once(own: RunningNode, parties: Parties) -> None:
@@ -325,7 +327,9 @@ def test_step_of_an_agreement_by_somebody_else_is_refused(
     if method == "DELETE":
         parties.taken(parties.control(identifier, change))
     state = parties.agreement(identifier)["state"]
-    problem(parties.control(identifier, change, name, method=method), slug)
+    document = problem(parties.control(identifier, change, name, method=method), slug)
+    if slug == "not-permitted":
+        assert document["reasons"][0]["rule"] == "provider-or-authority"
     assert parties.agreement(identifier)["state"] == state
 
 

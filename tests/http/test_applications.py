@@ -12,6 +12,8 @@ import orjson
 import pytest
 from sqlalchemy import select, update
 
+from app.api import applications as examples
+from app.api.agreements import STANDING_TERMS
 from app.log import tables
 from evidence.canonical import canonical
 from tests.nodes import running
@@ -93,6 +95,7 @@ def test_location_names_the_application(parties: Parties) -> None:
         ({"supersedes": "hz-hrss-no-such-agreement"}, "/supersedes"),
         ({"case": "(a+)+$"}, ""),
         ({"operator": "["}, ""),
+        ({"operator": "a\tb"}, "/operator"),
         ({"state": "approved"}, "/state"),
         ({"Sender": "x"}, "/?"),
     ],
@@ -228,9 +231,9 @@ def test_strange_cursor_is_refused(parties: Parties) -> None:
 
 
 def test_approval_drafts_the_canonical_agreement_and_permits_nothing(parties: Parties) -> None:
-    wanted = {"purposes": ["benefit-audit"], "users": ["hz-hrss-review"], "case": "^BA-[0-9]{6}$"}
+    wanted: dict[str, Any] = {"purposes": ["benefit-audit"], "users": ["hz-hrss-review"], "case": "^BA-[0-9]{6}$"}
     identifier = parties.apply(**wanted)["id"]
-    conditions = {
+    conditions: dict[str, Any] = {
         "fold": True,
         "human_review": True,
         "quota": {"count": 100, "per": "day"},
@@ -287,6 +290,8 @@ def test_refusal_states_its_reason(parties: Parties) -> None:
     path = f"{PATH}/{identifier}/decision"
     for verdict in ({"decision": "refuse"}, {"decision": "refuse", "reason": " "}):
         assert "/reason" in pointers(parties.send(STEWARD, path, verdict))
+    both = {"decision": "refuse", "reason": "No duty of yours.", "conditions": CONDITIONS}
+    assert "/conditions" in pointers(parties.send(STEWARD, path, both))
     named = {"decision": "refuse", "reason": "see 339881197803120013"}
     assert "/reason" in pointers(parties.send(STEWARD, path, named))
     parties.refuse(identifier)
@@ -423,6 +428,13 @@ def test_record_of_a_step_holds_no_free_text(own: RunningNode, parties: Parties)
     identifier = parties.apply(legal_basis="a basis that stands nowhere else")["id"]
     step = parties.get(STEWARD, f"{PATH}/{identifier}").get_json()["steps"][0]
     assert "nowhere else" not in orjson.dumps(own.record(step["record"])).decode()
+
+
+def test_documented_examples_run(parties: Parties) -> None:
+    sent = parties.send(APPLICANT, PATH, examples.APPLICATION, **key())
+    path = f"{PATH}/{parties.taken(sent, 201)['id']}/decision"
+    parties.taken(parties.send(STEWARD, path, {"decision": "approve", "conditions": examples.CONDITIONS}))
+    parties.taken(parties.send("hz-market-steward", "/v1/standing-terms", STANDING_TERMS), 201)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"decision": NaN}', b'{"a": 1, "a": 2}'])

@@ -32,6 +32,7 @@ def spent(node: RunningNode) -> dict[str, int]:
             assert isinstance(fields, dict)
             found[key.decode()] = int(fields.pop(b"spent"))
             fields.pop(b"f", None)
+            assert fields.pop(b"h", b"0") == b"0", "nothing is under way"
             assert not fields or found[key.decode()] > 0
         return found
 

@@ -81,7 +81,7 @@ def test_clock_of_a_reopened_application_begins_at_the_ruling(own: RunningNode, 
     applications.decide(desk, act_of(own, STEWARD, MONDAY), identifier, verdict)
     dispute = orjson.loads(disputes.begin(desk, act_of(own, APPLICANT, MONDAY), identifier, "By law."))["id"]
     month = MONDAY + timedelta(days=28)  # 21 December, a Monday
-    for step in ({"step": "co-ordination"}, {"step": "ruling", "outcome": "for-consumer"}):
+    for step in ({"step": "coordination"}, {"step": "ruling", "outcome": "for-consumer"}):
         disputes.proceed(desk, act_of(own, "hz-data-bureau", month), dispute, {"note": "Heard.", **step})
     found = views.application(desk, act_of(own, STEWARD, month), identifier)["deadline"]
     assert (found["days_left"], found["overdue"]) == (10, False)
@@ -97,6 +97,48 @@ def test_agreement_expires_at_its_second_and_not_before(own: RunningNode, desk: 
     assert agreements.expire_due(desk, end) >= 1
     assert Parties(own).agreement(identifier)["state"] == "expired"
     assert agreements.expire_due(desk, end) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "rule"),
+    [
+        ("hz-data-bureau", {"authority", "steward"}, "provider-decides"),  # sees it, and is another's steward
+        ("hz-audit", {"audit", "steward"}, "provider-decides"),
+    ],
+)
+def test_steward_who_only_sees_an_application_does_not_decide(
+    own: RunningNode, desk: Desk, *, name: str, scopes: set[str], rule: str
+) -> None:
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    act = act_of(own, name, MONDAY)
+    act = replace(act, caller=replace(act.caller, scopes=frozenset(scopes)))
+    with pytest.raises(Refusal) as error:
+        applications.decide(desk, act, identifier, {"decision": "refuse", "reason": "No duty of yours."})
+    assert error.value.members["reasons"][0]["rule"] == rule
+
+
+@pytest.mark.parametrize("name", [APPLICANT, "hz-tax-levy", "hz-audit"])
+def test_consuming_system_or_auditor_never_revokes_whatever_its_token(
+    own: RunningNode, desk: Desk, name: str
+) -> None:
+    identifier = Parties(own).drafted()
+    with pytest.raises(Refusal) as error:
+        agreements.revoke(desk, act_of(own, name, datetime.now(UTC)), identifier, "No more.")
+    assert error.value.members["reasons"][0]["rule"] == "steward-revokes"
+    assert Parties(own).agreement(identifier)["state"] == "approved"
+
+
+class Full:
+    """A log on a full disk."""
+
+    last_index = -1
+
+    def append(self, _entry: Any) -> int:
+        raise NotWritten("OperationalError")
+
+
+def on_a_full_disk(desk: Desk) -> Desk:
+    return replace(desk, recorder=replace(desk.recorder, sequencer=Full()))  # type: ignore[arg-type]
 
 
 def step_of(own: RunningNode, record: str, change: Any) -> Taken:
@@ -143,15 +185,7 @@ def test_step_that_was_overtaken_is_made_anew_and_given_up_at_last(own: RunningN
 
 
 def test_step_whose_record_cannot_be_written_changes_nothing(own: RunningNode, desk: Desk) -> None:
-    class Full:
-        """A log on a full disk."""
-
-        last_index = -1
-
-        def append(self, _entry: Any) -> int:
-            raise NotWritten("OperationalError")
-
-    broken = replace(desk, recorder=replace(desk.recorder, sequencer=Full()))  # type: ignore[arg-type]
+    broken = on_a_full_disk(desk)
     identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
     with pytest.raises(Refusal) as error:
         applications.decide(
@@ -166,6 +200,19 @@ def test_step_whose_record_cannot_be_written_changes_nothing(own: RunningNode, d
     assert agreements.expire_due(broken, now + timedelta(days=60)) == 0
     assert Parties(own).agreement(identifier)["state"] == "active"
     assert agreements.expire_due(desk, now + timedelta(days=60)) >= 1
+
+
+def test_last_signature_after_the_end_makes_nothing_active_even_if_the_end_is_not_recorded_yet(
+    own: RunningNode, desk: Desk
+) -> None:
+    parties, now = Parties(own), datetime.now(UTC)
+    identifier = parties.drafted(until=day_of(now + timedelta(days=3)).isoformat())
+    parties.taken(parties.sign(identifier, STEWARD, "hz-tax"))
+    signature = parties.signature(identifier, "hz-hrss")
+    broken = on_a_full_disk(desk)
+    with pytest.raises(Refusal) as error:
+        agreements.sign(broken, act_of(own, APPLICANT, now + timedelta(days=9)), identifier, signature)
+    assert error.value.slug == "conflict"
 
 
 def test_agreement_that_no_longer_fits_the_catalogue_is_not_made_active(own: RunningNode, desk: Desk) -> None:

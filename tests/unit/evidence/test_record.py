@@ -16,6 +16,7 @@ from evidence.record import (
     COMMITTED,
     MAX_BODY,
     MEMBERS,
+    check_record,
     commitment,
     field_salt,
     open_commitment,
@@ -42,6 +43,33 @@ MEMBERS_OF_AN_ANSWER: dict[str, Any] = {
     "agreement": "sha-256:bb",
     "contract": "sha-256:cc",
     "as_of": "2026-03-04",
+    "facts": "B" * 43,
+}
+MEMBERS_OF_A_STEP: dict[str, Any] = {
+    "kind": "agreement",
+    "id": "0192f0c1-7c5e-7b51-9a3e-2f1d8a6b4c02",
+    "at": "2026-03-05T01:02:03.456Z",
+    "consumer": "hz-hrss",
+    "provider": "hz-tax",
+    "service": "employment-status",
+    "department": "hz-tax",
+    "client": "hz-tax-steward",
+    "certificate": "A" * 43,
+    "state": "suspended",
+    "about": "hz-hrss-employment-status",
+    "agreement": "sha-256:bb",
+    "document": "sha-256:dd",
+}
+MEMBERS_OF_A_REVISION: dict[str, Any] = {
+    "kind": "revision",
+    "id": "0192f0c1-7c5e-7b51-9a3e-2f1d8a6b4c03",
+    "at": "2026-03-05T01:02:03.456Z",
+    "state": "in-force",
+    "about": "hz",
+    "revision": 7,
+    "directory": "sha-256:ee",
+    "document": "sha-256:ff",
+    "policy": "sha-256:aa",
 }
 SECRETS: dict[str, Any] = {
     "subject": {"id_number": "000000199001010012"},
@@ -223,8 +251,28 @@ def test_member_that_a_later_node_adds_is_carried() -> None:
     assert parse_record(altered(witness="hz-notary"))["witness"] == "hz-notary"
 
 
-def test_every_listed_member_occurs_in_the_record_of_an_answer() -> None:
-    assert set(MEMBERS) == set(MEMBERS_OF_AN_ANSWER)
+def test_every_listed_member_occurs_in_some_record() -> None:
+    assert set(MEMBERS) == {*MEMBERS_OF_AN_ANSWER, *MEMBERS_OF_A_STEP, *MEMBERS_OF_A_REVISION}
+
+
+@pytest.mark.parametrize("members", [MEMBERS_OF_A_STEP, MEMBERS_OF_A_REVISION], ids=["step", "revision"])
+def test_step_is_a_record_that_commits_to_nothing(members: dict[str, Any]) -> None:
+    record = parse_record(seal(members, {}, MASTER).body)
+    assert record == {"v": 1, **members, "commitments": {}}
+
+
+@pytest.mark.parametrize("member", ["about", "document", "state"])
+def test_step_that_does_not_say_what_it_was_is_refused(member: str) -> None:
+    lacking = {name: value for name, value in MEMBERS_OF_A_STEP.items() if name != member}
+    with pytest.raises(RecordNotVerified, match=member):
+        parse_record(seal(lacking, {}, MASTER).body)
+
+
+@pytest.mark.parametrize("number", [0, -1, True, "7", 1.0])
+def test_revision_is_a_number_from_one(number: Any) -> None:
+    record = {**json.loads(seal(MEMBERS_OF_A_REVISION, {}, MASTER).body), "revision": number}
+    with pytest.raises(RecordNotVerified):
+        check_record(record)
 
 
 @pytest.mark.parametrize(

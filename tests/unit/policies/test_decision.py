@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from policies.decision import Decision, RuleSet, explain
 from policies.facts import CHINA, Facts
 from policies.packaged import packaged_rules, packaged_schema
+from policies.request import entities, instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -297,6 +299,8 @@ def test_text_that_cannot_be_written_is_denied_as_an_error(
 
 
 def test_unknown_sharing_type_is_denied_as_an_error(rules: RuleSet, asked: Facts) -> None:
+    with pytest.raises(ValueError, match=r"^a sharing type is one of unconditional, conditional, withheld$"):
+        entities(replace(asked, sharing="public"))
     decision = rules.decide(replace(asked, sharing="public"))
     assert (decision.permitted, decision.errors) == (False, True)
     assert broken(decision) == ["evaluation-error"]
@@ -340,6 +344,19 @@ def test_explanation_tells_no_fact_of_the_terms(rules: RuleSet, asked: Facts) ->
 
 def test_times_of_any_zone_decide_alike(rules: RuleSet, asked: Facts) -> None:
     assert rules.decide(replace(asked, at=asked.at.astimezone(UTC))) == rules.decide(asked)
+
+
+def test_times_are_written_in_utc_wherever_the_node_stands(
+    rules: RuleSet, asked: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        assert instant(asked.at) == "2026-06-02T02:00:00Z"
+        assert instant(asked.at.astimezone(UTC)) == "2026-06-02T02:00:00Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def broken(decision: Decision) -> list[str]:

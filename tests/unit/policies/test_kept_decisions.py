@@ -262,6 +262,17 @@ def test_an_error_is_not_kept(fresh: Counting, asked: Facts) -> None:
     assert fresh.evaluated == 2
 
 
+def test_equal_decisions_on_different_questions_are_one_object(fresh: Counting, asked: Facts) -> None:
+    assert fresh.decide(asked) is fresh.decide(replace(asked, address="10.8.9.9"))
+    assert fresh.evaluated == 2
+
+
+def test_parties_are_prepared_once_for_all_their_questions(fresh: Counting, asked: Facts) -> None:
+    prepared = fresh._prepared(asked)
+    assert fresh._prepared(replace(asked, address="10.8.9.9", purpose="curiosity", at=asked.at + SECOND)) is prepared
+    assert fresh._prepared(replace(asked, client_suspended=True)) is not prepared
+
+
 def test_grounds_of_withholding_are_not_mixed_up(fresh: Counting, asked: Facts) -> None:
     withheld = replace(asked, sharing="withheld")
     grounds = ["甲法 第一条", "乙法 第二条", None]

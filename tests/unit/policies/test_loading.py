@@ -85,7 +85,11 @@ FLAWS: dict[str, tuple[str, str, str]] = {
     "reserved id": ("closed-on-sundays", "default-deny", "taken by the node itself"),
     "reserved id of errors": ("closed-on-sundays", "evaluation-error", "taken by the node itself"),
     "id of a packaged rule": ("closed-on-sundays", "no-terms", "taken by terms.cedar"),
-    "needs of a forbid": ("@basis", '@needs("rest") @basis', "@needs belongs to permits"),
+    "needs of a forbid": (
+        "@basis",
+        '@needs("rest") @basis',
+        "@needs belongs to permits; a forbid that holds states its @reason",
+    ),
     "needs of a forbid in Chinese": ("@basis", '@needs_zh("休息") @basis', "@needs belongs to permits"),
 }
 
@@ -107,6 +111,12 @@ def test_refusal_names_the_rule_where_its_id_can_be_read() -> None:
     with pytest.raises(RulesInvalid, match=r"own.cedar, line 2: rule closed-on-sundays: ") as refused:
         narrowed({"own.cedar": GOOD.replace("context.weekday", "context.weekdy")})
     assert refused.value.rule == "closed-on-sundays"
+
+
+def test_refusal_is_in_cedars_words_without_its_name_for_the_rule() -> None:
+    with pytest.raises(RulesInvalid) as refused:
+        narrowed({"own.cedar": GOOD.replace("context.weekday", "context.weekdy")})
+    assert refused.value.reason.startswith("attribute `weekdy`")
 
 
 def test_flaw_in_a_later_rule_is_told_by_its_own_line() -> None:

@@ -20,13 +20,13 @@ def test_longest_way_goes_through_every_instance_in_order() -> None:
     state, way = "negotiation", []
     for step, side, outcome in (
         ("negotiation", "provider", None),
-        ("co-ordination", "authority", None),
+        ("coordination", "authority", None),
         ("joint-review", "authority", None),
         ("ruling", "authority", "for-consumer"),
     ):
         state = follow(state, step, side, outcome).leads_to
         way.append(state)
-    assert way == ["negotiation", "co-ordination", "joint-review", "ruled"]
+    assert way == ["negotiation", "coordination", "joint-review", "ruled"]
 
 
 @given(steps)

@@ -1,0 +1,191 @@
+"""The law of front and truth: whatever happens in whichever order, Redis never stands lower than the charge rows.
+
+Questions of two processes go step by step, in any order, on one account: reserved, answered by a source whose value
+changes, recorded, or failed. What Redis holds then is held against the fold of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from adapters.base import Answer, Code
+from app.charging import Charging
+from app.identity.caller import Caller
+from app.limits.account import Account
+from app.limits.limiter import Limiter
+from app.limits.rebuild import Spent, budgets
+from app.limits.values import merged
+from app.log.sequencer import Sequencer
+from app.log.storage import Store
+from app.recording import Event
+from app.refusals import Refusal
+from app.registry.departments import Client
+from evidence.note import NoteSigner
+from tests.unit.app.log.entries import entry
+
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+CALLER = Caller(Client("c", {}, "d", frozenset(), "tls_client_auth_san_dns", "c"), "thumbprint", frozenset())
+PRICE, LIMIT = 1_000, 3_000
+
+
+@dataclass(slots=True)
+class Ground:
+    """Two processes of a node, one database, one Redis; accounts and decisions are new in each example."""
+
+    charging: tuple[Charging, Charging]
+    store: Store
+    client: redis.Redis
+    numbers: Iterator[int] = field(default_factory=count)
+
+
+@pytest.fixture
+def ground_of_law(url: str, store: Store, signer: NoteSigner) -> Iterator[Ground]:
+    processes = [
+        Charging(Limiter(url, store), Sequencer(store, signer), account_key=b"k" * 32, key_id="k") for _ in range(2)
+    ]
+    with closing(redis.Redis.from_url(url)) as client:
+        yield Ground((processes[0], processes[1]), store, client)
+
+
+@dataclass(slots=True)
+class Asking:
+    """One question under way at one process; `step` is the next of `STEPS`."""
+
+    charging: Charging
+    event: Event
+    drawn: list[Account]
+    number: int
+    step: int = 0
+    answer: Answer | None = None
+
+    def go_on(self, now: Answer) -> bool:
+        """Take the next step under what the source answers now; whether there is another one after it."""
+        getattr(self, STEPS[self.step])(now)
+        self.step += 1
+        return self.step < len(STEPS)
+
+    def reserve(self, now: Answer) -> None:
+        self.answer = self.charging.draw(self.event, self.drawn, lambda _: now)
+
+    def answer_(self, now: Answer) -> None:
+        if self.answer is None:
+            self.answer = now
+            self.charging.renew(self.event, self.drawn, now)
+
+    def record(self, now: Answer) -> None:
+        assert self.answer is not None
+        self.charging.charge(self.event, self.answer)
+        reservation = self.event.reservation
+        assert reservation is not None
+        row = entry(self.number, charges=reservation.charges, generation=reservation.generation)
+        self.event.index = self.charging.sequencer.append(row)
+        self.charging.settle(self.event)
+
+    def fail(self) -> None:
+        if self.event.reservation is not None:
+            self.charging.limiter.refund(self.event.reservation)
+
+
+STEPS = ("reserve", "answer_", "record")
+
+
+def answer_of(values: frozenset[int]) -> Answer:
+    """The answer of a source in which these values stand."""
+    return Answer(Code.MATCH, {}, {"start": frozenset(number.to_bytes(16, "big") for number in values)})
+
+
+def in_redis(ground: Ground, account: str) -> dict[str, str]:
+    found: Any = ground.client.hgetall(f"hecha:account:{account}")
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def in_rows(ground: Ground, account: str) -> Spent:
+    with ground.store.reading() as connection:
+        return dict(budgets(connection, account)).get(account, Spent())
+
+
+Run = list[tuple[str, int]]
+"""What happens: a question begins at a process, one of those under way goes on or fails, the source changes."""
+
+
+def run(ground: Ground, steps: Run, values: Iterator[frozenset[int]]) -> str:
+    """Let it happen, end what is under way, and tell Redis of every record; the account's name."""
+    account = f"budget/{next(ground.numbers)}"
+    now = answer_of(next(values))
+    under_way: list[Asking] = []
+
+    def go_on(asking: Asking) -> None:
+        try:
+            goes_on = asking.go_on(now)
+        except Refusal:
+            asking.fail()
+            goes_on = False
+        if not goes_on:
+            under_way.remove(asking)
+
+    for what, which in steps:
+        if what == "begin":
+            number = next(ground.numbers)
+            event = Event(id=f"decision-{number:08d}", at=NOW, caller=CALLER)
+            drawn = [Account(account, PRICE, LIMIT, question=f"q{which}", attribute="a", column="start")]
+            under_way.append(Asking(ground.charging[which % 2], event, drawn, number))
+            go_on(under_way[-1])
+        elif what == "change":
+            now = answer_of(next(values))
+        elif under_way:
+            asking = under_way[which % len(under_way)]
+            if what == "go on":
+                go_on(asking)
+            else:
+                asking.fail()
+                under_way.remove(asking)
+    while under_way:
+        go_on(under_way[0])
+    for charging in ground.charging:
+        charging.limiter.reserve("flush", [], -1, NOW)
+    return account
+
+
+WHAT = st.sampled_from(["begin", "go on", "go on", "go on", "fail", "change"])
+RUNS = st.lists(st.tuples(WHAT, st.integers(0, 4)), max_size=40)
+SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+
+
+def check(ground: Ground, account: str) -> None:
+    """Redis is as strict as the rows, or stricter: in what is spent, in what is free, in what is known."""
+    front, truth = in_redis(ground, account), in_rows(ground, account)
+    assert int(front.get("spent", "0")) >= truth.total
+    paid = {name: value for name, value in front.items() if name not in {"spent", "f", "h", "r"}}
+    assert paid.keys() <= truth.questions.keys()
+    assert all(not value.startswith("p") for value in paid.values()), "nothing is under way"
+    assert front.get("h", "0") == "0"
+    assert merged(front.get("f", ""), truth.known) == front.get("f", "")
+
+
+@given(RUNS)
+@SETTINGS
+def test_redis_never_stands_lower_than_the_rows(ground_of_law: Ground, steps: Run) -> None:
+    """Over a source whose one value changes for good."""
+    check(ground_of_law, run(ground_of_law, steps, (frozenset([number]) for number in count())))
+
+
+@given(RUNS)
+@SETTINGS
+def test_without_concurrency_redis_stands_exactly_where_the_rows_do(ground_of_law: Ground, steps: Run) -> None:
+    alone = [item for step in steps for item in ([step] if step[0] != "begin" else [step, ("go on", 0), ("go on", 0)])]
+    alone = [item for item in alone if item[0] != "fail"]
+    account = run(ground_of_law, alone, (frozenset([number, number + 1]) for number in count()))
+    front, truth = in_redis(ground_of_law, account), in_rows(ground_of_law, account)
+    assert int(front.get("spent", "0")) == truth.total
+    assert front.get("f", "") == truth.known
+    assert {name for name in front if name.startswith("q")} == truth.questions.keys()

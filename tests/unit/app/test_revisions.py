@@ -1,0 +1,265 @@
+"""A node starts on the signed directory that the log says is in force, or on a later one, or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+
+from adapters.base import BindingInvalid
+from app import services
+from app.factory import app_for
+from app.log.storage import archive, archived
+from app.registry.current import NotInForce
+from app.registry.files import NodeFileInvalid
+from app.registry.revision import RevisionInvalid
+from app.revisions import RollBack
+from app.server import prepare_state
+from app.settings import SettingInvalid, Settings
+from tests.nodes import directories
+from tests.nodes.consumer import Consumer
+from tests.nodes.directories import AGREEMENT, BEGIN, REVISION, Keys, publish
+from tests.nodes.problems import problem
+from tests.nodes.questions import CLIENT, SERVICE, employment
+from tests.nodes.running import OwnNode, RunningNode, environment
+
+Tamper = Callable[[Path, Keys], None]
+
+
+@pytest.fixture
+def node(own_node: OwnNode) -> RunningNode:
+    return own_node(BEGIN)
+
+
+def directory(node: RunningNode) -> Path:
+    return node.folder / "directory"
+
+
+def settings_of(node: RunningNode, **given: str) -> tuple[Settings, dict[str, str]]:
+    given = {"REDIS_URL": str(node.node.settings.redis_url), "NODE_DIR": str(directory(node)), **given}
+    env = environment(node.ground, node.folder, **given)
+    return Settings.from_env(env), env
+
+
+def start_again(node: RunningNode) -> None:
+    """What `serve` does before it has workers."""
+    prepare_state(*settings_of(node))
+
+
+def start_after(node: RunningNode, tamper: Tamper, words: str, error: type[Exception] = RevisionInvalid) -> None:
+    """Start after a tamper: refused with these words, recorded, and what was in force still is."""
+    tamper(directory(node), node.ground.signing_keys())
+    with pytest.raises(error, match=words):
+        start_again(node)
+    (row,) = node.rows(kind="revision", state="refused")
+    assert node.record(row.id)["about"] == "node-directory"
+    assert [row.state for row in node.rows(kind="revision")] == ["in-force", "refused"]
+    assert node.node.current.refresh().revision == REVISION
+    publish(node.ground, node.folder, REVISION)
+    start_again(node)
+
+
+def test_altered_rule_refuses_to_start(node: RunningNode) -> None:
+    start_after(node, directories.alter_rule, r"altered file rules/own\.cedar")
+
+
+def test_altered_agreement_refuses_to_start(node: RunningNode) -> None:
+    start_after(node, directories.alter_agreement, rf"altered file {AGREEMENT}\.yaml")
+
+
+def test_stripped_signature_refuses_to_start(node: RunningNode) -> None:
+    start_after(node, directories.strip_signature, r"revision\.jws is missing: the directory is not signed")
+
+
+def test_unknown_signer_refuses_to_start(node: RunningNode) -> None:
+    start_after(
+        node, directories.sign_as_stranger, r"not trusted here\. Trusted are the keys of policy-signers\.jwks"
+    )
+
+
+def test_lower_revision_refuses_to_start(node: RunningNode) -> None:
+    start_after(node, directories.lower_revision, "policy_revision 4 is older than 5, which is in force", RollBack)
+
+
+def test_same_revision_with_other_content_refuses_to_start(node: RunningNode) -> None:
+    tamper = directories.same_revision_other_content
+    start_after(node, tamper, "policy_revision 5 is in force with other content", RollBack)
+
+
+def test_extra_file_refuses_to_start(node: RunningNode) -> None:
+    start_after(node, directories.add_file, r"extra file rules/more\.cedar")
+
+
+def test_new_agreement_that_only_the_policy_signer_signed_refuses_to_start(node: RunningNode) -> None:
+    start_after(node, directories.alter_agreement_and_sign_as_policy, "no valid signature of hz-tax, hz-hrss")
+
+
+def sql(node: RunningNode, statement: str, *values: object) -> None:
+    """What somebody with the database in his hands does; it must hit something."""
+    with closing(sqlite3.connect(node.folder / "node.db", isolation_level=None)) as connection:
+        assert connection.execute(statement, values).rowcount > 0
+
+
+def refused_by_database(node: RunningNode, words: str) -> None:
+    with pytest.raises(RevisionInvalid, match=words):
+        start_again(node)
+    assert len(node.rows(kind="revision", state="refused")) == 1
+
+
+def test_altered_archive_of_the_directory_refuses_to_start(node: RunningNode) -> None:
+    digest = node.node.registry.digest
+    sql(node, "UPDATE archive SET content = CAST(content || ' ' AS BLOB) WHERE digest = ?", digest)
+    refused_by_database(node, f"the archive does not hold the node directory in force, {digest}")
+    with pytest.raises(NotInForce, match="the archive does not hold the node directory"):
+        services.build(*settings_of(node))
+
+
+def test_altered_archive_of_the_rules_refuses_to_start(node: RunningNode) -> None:
+    digest = f"sha256-{node.node.registry.rules.digest}"
+    sql(node, "UPDATE archive SET content = CAST(content || ' ' AS BLOB) WHERE digest = ?", digest)
+    refused_by_database(node, f"the archive does not hold the rule set in force, {digest}")
+
+
+def test_registry_row_set_back_refuses_to_start(node: RunningNode) -> None:
+    """An older directory is archived, and signed too: the log knows better."""
+    before = node.node.registry.digest
+    publish(node.ground, node.folder, REVISION + 1)
+    start_again(node)
+    sql(node, "UPDATE registry SET revision = ?, directory = ?", REVISION, before)
+    refused_by_database(node, "the database and the log name different revisions")
+    with pytest.raises(NotInForce, match="the database and the log name different revisions"):
+        services.build(*settings_of(node))
+
+
+def test_registry_row_set_back_is_not_followed_by_a_running_node(node: RunningNode) -> None:
+    before = node.node.registry.digest
+    publish(node.ground, node.folder, REVISION + 1)
+    start_again(node)
+    assert node.node.current.refresh().revision == REVISION + 1
+    sql(node, "UPDATE registry SET revision = ?, directory = ?", REVISION, before)
+    sql(node, "UPDATE log_head SET epoch = epoch + 1")
+    with pytest.raises(NotInForce):
+        node.node.current.refresh()
+    assert node.node.current.registry.revision == REVISION + 1
+
+
+def test_registry_row_that_was_removed_refuses_to_start(node: RunningNode) -> None:
+    sql(node, "DELETE FROM registry")
+    refused_by_database(node, "the database and the log name different revisions")
+
+
+def asked_anew(node: RunningNode) -> tuple[int, list[str]]:
+    """Status and denying rules of a question to a process that starts now."""
+    made = services.build(*settings_of(node))
+    try:
+        caller = Consumer.of(app_for(made), node.ground.folder / "pki", CLIENT)
+        response = caller.ask(SERVICE, employment())
+        if response.status_code == 200:
+            return 200, []
+        return response.status_code, [item["rule"] for item in problem(response, "not-permitted")["reasons"]]
+    finally:
+        made.close()
+
+
+def test_altered_agreement_in_the_database_permits_nothing(node: RunningNode) -> None:
+    assert asked_anew(node) == (200, [])
+    (row,) = node.rows(kind="agreement", agreement=AGREEMENT.removeprefix("agreements/"))
+    digest = node.record(row.id)["agreement"]
+    widened = "CAST(replace(content, '240', '940') AS BLOB)"
+    sql(node, f"UPDATE archive SET content = {widened} WHERE digest = ?", digest)
+    assert asked_anew(node) == (403, ["no-terms"])
+
+
+def test_agreement_exchanged_for_another_in_the_database_permits_nothing(node: RunningNode) -> None:
+    """Another document, with its own digest, under the signatures of the first."""
+    (row,) = node.rows(kind="agreement", agreement=AGREEMENT.removeprefix("agreements/"))
+    digest = node.record(row.id)["agreement"]
+    with node.node.store.writing() as connection:
+        content = archived(connection, digest)
+        assert content is not None
+        forged = archive(connection, "agreement", content.replace(b'"bits":240', b'"bits":940'))
+    sql(node, "UPDATE agreement SET digest = ? WHERE digest = ?", forged, digest)
+    assert asked_anew(node) == (403, ["terms-not-signed"])
+
+
+@pytest.mark.parametrize("kept", [{}, {"hz-hrss": None}], ids=["none", "of the consumer alone"])
+def test_agreement_whose_signature_was_stripped_in_the_database_permits_nothing(
+    node: RunningNode, kept: dict[str, None]
+) -> None:
+    name = AGREEMENT.removeprefix("agreements/")
+    signatures = orjson.loads((directory(node) / f"{AGREEMENT}.signatures.json").read_bytes())["signatures"]
+    left = {side: text for side, text in signatures.items() if side in kept}
+    sql(node, "UPDATE agreement SET signatures = ? WHERE id = ?", orjson.dumps(left).decode(), name)
+    assert asked_anew(node) == (403, ["terms-not-signed"])
+
+
+def test_start_with_the_directory_in_force_records_nothing(node: RunningNode) -> None:
+    before = len(node.rows())
+    start_again(node)
+    assert len(node.rows()) == before
+
+
+def test_directory_that_cannot_be_read_is_refused_on_the_record(node: RunningNode) -> None:
+    (directory(node) / "node.yaml").write_text("node: [", "utf-8")
+    with pytest.raises(NodeFileInvalid):
+        start_again(node)
+    assert len(node.rows(kind="revision", state="refused")) == 1
+
+
+def test_log_keeps_its_name(node: RunningNode) -> None:
+    publish(
+        node.ground, node.folder, REVISION + 1, {"node.yaml": lambda text: text.replace("example/hecha", "example/x")}
+    )
+    with pytest.raises(RevisionInvalid, match="origin cannot change"):
+        start_again(node)
+    assert len(node.rows(kind="revision", state="refused")) == 1
+
+
+def test_source_without_an_address_is_refused_on_the_record(node: RunningNode) -> None:
+    settings, env = settings_of(node)
+    del env["HECHA_SOURCE_HZ_TAX"]
+    with pytest.raises(SettingInvalid, match="HECHA_SOURCE_HZ_TAX is not set"):
+        prepare_state(settings, env)
+    assert len(node.rows(kind="revision", state="refused")) == 1
+
+
+def test_source_that_cannot_be_bound_is_refused_on_the_record(node: RunningNode) -> None:
+    settings, env = settings_of(node)
+    with pytest.raises(BindingInvalid):
+        prepare_state(settings, env | {"HECHA_SOURCE_HZ_TAX": "nothing://x"})
+    assert len(node.rows(kind="revision", state="refused")) == 1
+
+
+def supersede(text: str) -> str:
+    """A new agreement under a name of its own, for the same purpose."""
+    return text.replace("agreement: hz-hrss-", "agreement: hz-hrss-new-").replace("bits: 240", "bits: 200")
+
+
+def test_new_agreement_for_a_taken_purpose_is_refused_before_anything_is_in_force(node: RunningNode) -> None:
+    publish(node.ground, node.folder, REVISION + 1, {f"{AGREEMENT}.yaml": supersede})
+    with pytest.raises(NodeFileInvalid, match="is active for one of its purposes"):
+        start_again(node)
+    assert node.node.current.refresh().revision == REVISION
+
+
+def test_new_agreement_that_supersedes_takes_the_place_of_the_old(node: RunningNode) -> None:
+    name = AGREEMENT.removeprefix("agreements/")
+    edits = {f"{AGREEMENT}.yaml": lambda text: supersede(text) + f"supersedes: {name}\n"}
+    publish(node.ground, node.folder, REVISION + 1, edits)
+    start_again(node)
+    agreements = node.node.current.refresh().agreements
+    old, new = agreements.find(name), agreements.find(name.replace("hz-hrss-", "hz-hrss-new-"))
+    assert old is not None
+    assert new is not None
+    assert (old.terms.state, new.terms.state, new.lineage) == ("superseded", "active", name)
+    assert asked_anew(node) == (200, [])
+
+
+def test_accepted_agreement_never_changes(node: RunningNode) -> None:
+    publish(node.ground, node.folder, REVISION + 1, {f"{AGREEMENT}.yaml": lambda text: text.replace("240", "200")})
+    with pytest.raises(NodeFileInvalid, match="was accepted with other content"):
+        start_again(node)
