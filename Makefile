@@ -36,6 +36,7 @@ check: $(VENV)/dev lint ## lint, types, import rules, and the tests about the pr
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --cache-dir .import_linter_cache
 	$(PY) -m pytest tests/house -n auto
+	$(PY) -m pytest tests/unit/policies -n auto --cov=policies --cov-branch --cov-fail-under=100 --cov-report=
 
 lint: $(VENV)/dev ## ruff and codespell
 	$(VENV)/bin/ruff format --check .
@@ -45,6 +46,10 @@ lint: $(VENV)/dev ## ruff and codespell
 format: $(VENV)/dev ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+mutants: $(VENV)/dev ## mutation test of the policies: how many of its faults the tests find (some ten minutes)
+	$(VENV)/bin/mutmut run --max-children 2
+	$(VENV)/bin/mutmut results --all true | $(PY) -c 'import collections, sys; print(collections.Counter(line.split(":")[-1].strip() for line in sys.stdin if ":" in line))'
 
 bench: $(VENV)/dev ## benchmarks, as ratios within one run
 	$(PY) -m bench $(BENCH_ARGS)
@@ -59,4 +64,4 @@ requirements: $(VENV)/dev ## compile the pinned requirements from pyproject.toml
 clean: ## remove what the demo built
 	rm -rf var
 
-.PHONY: help demo serve test check lint format bench openapi requirements clean
+.PHONY: help demo serve test check lint format mutants bench openapi requirements clean

@@ -138,7 +138,8 @@ class Recorder:
             change=step.make,
             moves_epoch=step.moves_epoch,
             completed=(lambda index: stored(receipt(index))) if stored else None,
-            step=step.row(),
+            step=None if step.refused else step.row(),
+            also=[self.entry(other)[0] for other in step.also],
         )
         return made, receipt
 

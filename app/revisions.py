@@ -11,6 +11,7 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,7 +105,11 @@ class Revisions:
 
     def _take_over(self, filed: Sequence[Filed]) -> None:
         now = datetime.now(UTC)
-        entries: list[Entry] = [self.recorder.entry(_agreement(item, now))[0] for item in filed]
+        with self.store.reading() as connection:
+            rows = (standing.find(connection, item.draft.supersedes or "") for item in filed)
+            live = {row.id for row in rows if row is not None and row.state in {"active", "suspended"}}
+        live |= {item.draft.id for item in filed if item.draft.valid_until > now}
+        entries: list[Entry] = [self.recorder.entry(_agreement(item, now, live))[0] for item in filed]
         self.recorder.sequencer.append_all(entries)
 
     def _refuse(self, files: dict[str, bytes], error: ValueError, caller: Caller | None) -> None:
@@ -256,9 +261,10 @@ def _taken(item: Filed, other: str) -> str:
     return f"{item.name}: {other} is active for one of its purposes: name it as superseded, or revoke it first"
 
 
-def _agreement(item: Filed, now: datetime) -> Step:
+def _agreement(item: Filed, now: datetime, live: AbstractSet[str]) -> Step:
     draft = item.draft
     state = standing.ACTIVE if draft.valid_until > now else "expired"
+    superseded = state == standing.ACTIVE and draft.supersedes in live
 
     def change(connection: Connection, place: Place) -> None:
         archive(connection, "agreement", draft.document)
@@ -266,8 +272,10 @@ def _agreement(item: Filed, now: datetime) -> Step:
             if others := _in_the_way(connection, draft, now):
                 raise Refusal("conflict", _taken(item, others[0]) + ".")
             for other in standing.taken(connection, draft):
-                ended = "superseded" if other == draft.supersedes else "expired"
-                standing.move(connection, other, ended, place.epoch)
+                if other != draft.supersedes:
+                    standing.move(connection, other, "expired", place.epoch)
+            if superseded and draft.supersedes is not None:
+                standing.move(connection, draft.supersedes, "superseded", place.epoch)
             standing.claim(connection, draft)
         standing.add(connection, draft, state, place.epoch, signatures=item.signatures)
 
@@ -284,4 +292,20 @@ def _agreement(item: Filed, now: datetime) -> Step:
         agreement=draft.digest,
         change=change,
         moves_epoch=True,
+        also=(_superseded(draft, now),) if superseded else (),
+    )
+
+
+def _superseded(draft: Draft, now: datetime) -> Step:
+    """The end of the agreement that a new one takes the place of, as a record of its own."""
+    return Step(
+        id=str(uuid.uuid4()),
+        at=now,
+        kind="agreement",
+        state="superseded",
+        about=draft.supersedes or "",
+        document={"agreement": draft.supersedes, "by": draft.id, "change": "superseded"},
+        consumer=draft.consumer,
+        provider=draft.provider,
+        service=draft.service,
     )

@@ -174,13 +174,15 @@ def serve(settings: Settings) -> None:
     os.umask(0o077)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     embedded = None if settings.redis_url else EmbeddedValkey(settings.state_dir)
+    master = os.getpid()
     if embedded is not None:
         embedded.start()
     try:
         prepare_state(settings)
         Server(settings).run()
     finally:
-        if embedded is not None:
+        # A worker that ends comes by here too, and would take the server from under all others.
+        if embedded is not None and os.getpid() == master:
             embedded.stop()
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from app.identity.caller import Identity
 from app.identity.certificate import Certificates
 from app.identity.keys import NodeKeys
 from app.identity.token import Tokens
+from app.life_cycle.agreements import expire_due
+from app.life_cycle.desk import Desk
 from app.limits.account import keyed
 from app.limits.limiter import Limiter
 from app.log.idempotency import Idempotency
@@ -66,6 +69,24 @@ class Node:
         # Which key is for what: whoever steals the one must not be able to forge the other's documents.
         return {"keys": [token | {PURPOSE: "token"}, receipt | {PURPOSE: "receipt"}]}
 
+    def desk(self) -> Desk:
+        """Where steps of applications, agreements and disputes are taken, over what is in force now."""
+        registry = self.current.refresh()
+        return Desk(
+            store=self.store,
+            recorder=self.recorder,
+            idempotency=self.verification.idempotency,
+            key=self.verification.account_key,
+            departments=registry.departments,
+            catalogue=registry.catalogue,
+            calendar=registry.directory.calendar,
+            refresh=self._move_on,
+        )
+
+    def _move_on(self) -> None:
+        """Load what a step changed, and tell the other processes before they ask a source in vain."""
+        self.limiter.announce(self.current.refresh().epoch)
+
     def close(self) -> None:
         """Give back sources and the node database."""
         self.current.close()
@@ -95,7 +116,7 @@ def build(settings: Settings, env: Mapping[str, str] | None = None) -> Node:
         account_key=keys.account,
     )
     tokens = Tokens(keys.token, settings.issuer, settings.token_lifetime_s)
-    return Node(
+    node = Node(
         settings=settings,
         current=current,
         keys=keys,
@@ -107,6 +128,9 @@ def build(settings: Settings, env: Mapping[str, str] | None = None) -> Node:
         revisions=Revisions(store, recorder, settings.keys_dir, partial(check_sources, env=variables)),
         vkey=log_signer.vkey,
     )
+    # What ran out while the node was down is recorded before anything else; the rules deny it either way.
+    expire_due(node.desk(), datetime.now(UTC))
+    return node
 
 
 def make_recorder(settings: Settings, keys: NodeKeys, store: Store, origin: str) -> Recorder:

@@ -24,6 +24,9 @@ from policies.obligations import Freshness
 
 logger = logging.getLogger(__name__)
 
+_LETTERS = {Code.MATCH: "m", Code.NO_MATCH: "n", Code.NOT_FOUND: "f"}
+_CODES = {letter: code for code, letter in _LETTERS.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -69,16 +72,19 @@ class Sources:
 
 
 def keep(answer: Answer) -> bytes:
-    """An answer as it is kept beside its salt: codes and the masked values that were agreed."""
-    attributes = {name: [item.code.value, item.masked] for name, item in answer.attributes.items()}
-    return orjson.dumps([answer.result.value, attributes])
+    """An answer as it is kept beside its salt: codes, each one letter long, and the masked values that were agreed.
+
+    Sealed, what was folded has the same length as what it was folded into.
+    """
+    attributes = {name: [_LETTERS[item.code], item.masked] for name, item in answer.attributes.items()}
+    return orjson.dumps([_LETTERS[answer.result], attributes])
 
 
 def _read(content: bytes) -> Answer:
     result, attributes = orjson.loads(content)
     return Answer(
-        Code(result),
-        {name: AttributeAnswer(Code(code), masked=masked) for name, (code, masked) in attributes.items()},
+        _CODES[result],
+        {name: AttributeAnswer(_CODES[code], masked=masked) for name, (code, masked) in attributes.items()},
     )
 
 

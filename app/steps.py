@@ -46,6 +46,8 @@ class Step:
     change: Callable[[Connection, Place], None] | None = None
     moves_epoch: bool = False
     stored: Callable[[str], Mapping[str, Any]] | None = None
+    refused: bool = False  # nothing was done: a record, but no part of anything's history
+    also: tuple[Step, ...] = ()  # what happens by it to others, each a record of its own behind this one
 
     @cached_property
     def content(self) -> bytes:

@@ -28,7 +28,7 @@ from app.recording import Event, Permitted, Recorder
 from app.refusals import Refusal, unexpected
 from app.registry.catalogue import Service
 from app.registry.current import Current, Registry
-from app.registry.gathering import Asking, gather
+from app.registry.gathering import Asking, gather, is_known_purpose
 from app.registry.question import Asked
 from app.sources import Sources, keep
 from app.strict_json import read_object
@@ -166,8 +166,8 @@ class Verification:
             parts = {}
         asked = registry.readers[event.service.name].read(body)
         event.asked = asked
-        # A purpose that no agreement names is the caller's own text: it goes into the commitment alone.
-        event.purpose = asked.purpose if asked.purpose in registry.agreements.purposes else None
+        # A purpose that no agreement or rule names is the caller's own text: it goes into the commitment alone.
+        event.purpose = asked.purpose if is_known_purpose(asked.purpose, registry) else None
         event.hidden |= {"case": asked.case, "operator": asked.operator, **parts}
         return Put(event.service, asked, request.address)
 

@@ -1,4 +1,7 @@
-"""`python -m bench`: one question's throughput as a share of a bare Flask JSON echo's, or where its time goes."""
+"""`python -m bench`: one question's throughput as a share of a bare Flask JSON echo's, or where its time goes.
+
+With a name it runs another benchmark: `attacks`, `decisions`, `registry`, `timing`, each with a `--help` of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import node
+from bench import attacks, decisions, node, registry, timing
 from bench.hotspots import hotspots
 from bench.load import LoadFailed
 from bench.questions import Questions
@@ -22,7 +25,7 @@ QUICK_PEOPLE, QUICK_CLAIMANTS = 6_000, 3_000
 ASKED = 2_000
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--rounds", type=click.IntRange(1, 100), default=7, show_default=True, help="Rounds to take the median of."
 )
@@ -32,8 +35,13 @@ ASKED = 2_000
 )
 @click.option("--profile", is_flag=True, help="Instead: the node in this process under cProfile, top ten.")
 @click.option("--quick", is_flag=True, help="Less data, three rounds of one second: does it run at all?")
-def main(*, rounds: int, seconds: float, connections: int, profile: bool, quick: bool) -> None:
+@click.pass_context
+def main(
+    context: click.Context, *, rounds: int, seconds: float, connections: int, profile: bool, quick: bool
+) -> None:
     """Measure verification/echo over mTLS, on SQLite and the embedded Valkey; only ratios mean anything."""
+    if context.invoked_subcommand is not None:
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders are cleared up then too
     if quick:
         rounds, seconds = 3, 1.0
@@ -48,6 +56,12 @@ def main(*, rounds: int, seconds: float, connections: int, profile: bool, quick:
             _measure(var, rounds, seconds, connections)
     except (NodeFailed, LoadFailed, RoundFailed) as error:
         sys.exit(f"bench: {error}")
+
+
+main.add_command(attacks.main, "attacks")
+main.add_command(decisions.main, "decisions")
+main.add_command(registry.main, "registry")
+main.add_command(timing.main, "timing")
 
 
 def _measure(var: Path, rounds: int, seconds: float, connections: int) -> None:

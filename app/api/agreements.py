@@ -18,7 +18,7 @@ from app.api.life_cycle_schemas import (
     page_schema,
 )
 from app.api.security import scope
-from app.api.steps import PageQuery, act, body_of, desk, documented, page_of, paged, replied
+from app.api.steps import PageQuery, act, body_of, desk, documented, page_of, paged, recorded, replied
 from app.life_cycle import agreements, standing_terms, views
 
 blueprint = Blueprint("agreements", __name__, description="Agreements and standing terms: their whole life.")
@@ -59,6 +59,7 @@ def one(identifier: str) -> Any:
 
 
 @blueprint.route(PATH + "/<identifier>/signatures", methods=["POST"])
+@recorded("agreement")
 @scope("catalogue")
 @blueprint.doc(
     summary="Accept an agreement for your department 签署共享协议",
@@ -73,6 +74,7 @@ def sign(identifier: str) -> Response:
 
 
 @blueprint.route(PATH + "/<identifier>/suspension", methods=["POST"])
+@recorded("agreement")
 @scope("steward", "authority")
 @blueprint.doc(
     summary="Suspend an agreement 暂停共享", operationId="suspendAgreement", **documented(ReasonSchema, REASON)
@@ -85,6 +87,7 @@ def suspend(identifier: str) -> Response:
 
 
 @blueprint.route(PATH + "/<identifier>/suspension", methods=["DELETE"])
+@recorded("agreement")
 @scope("steward", "authority")
 @blueprint.doc(
     summary="Resume a suspended agreement 恢复共享",
@@ -99,6 +102,7 @@ def resume(identifier: str) -> Response:
 
 
 @blueprint.route(PATH + "/<identifier>/revocation", methods=["POST"])
+@recorded("agreement")
 @scope("steward", "authority")
 @blueprint.doc(
     summary="End an agreement for good 终止共享", operationId="revokeAgreement", **documented(ReasonSchema, REASON)
@@ -111,6 +115,7 @@ def revoke(identifier: str) -> Response:
 
 
 @blueprint.route("/v1/standing-terms", methods=["POST"])
+@recorded("agreement")
 @scope("steward")
 @blueprint.doc(
     summary="Draft standing terms of your own service 拟定公布条款",

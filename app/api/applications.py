@@ -17,7 +17,7 @@ from app.api.life_cycle_schemas import (
     page_schema,
 )
 from app.api.security import scope
-from app.api.steps import PageQuery, act, body_of, desk, documented, page_of, paged, replied
+from app.api.steps import PageQuery, act, body_of, desk, documented, page_of, paged, recorded, replied
 from app.life_cycle import applications, views
 
 blueprint = Blueprint("applications", __name__, description="Applying for an agreement, and the provider's decision.")
@@ -42,6 +42,7 @@ CONDITIONS = {
 
 
 @blueprint.route(PATH, methods=["POST"])
+@recorded("application")
 @scope("catalogue")
 @blueprint.doc(
     summary="Apply for an agreement 提出共享申请",
@@ -75,6 +76,7 @@ def one(identifier: str) -> Any:
 
 
 @blueprint.route(PATH + "/<identifier>/decision", methods=["POST"])
+@recorded("application")
 @scope("steward")
 @blueprint.doc(
     summary="Approve or refuse an application 审核共享申请",

@@ -67,6 +67,13 @@ def _find(connection: Any, identifier: str) -> Any:
     caller: Caller = g.caller
     row = storage.find_decision(connection, identifier)
     # Another department's decision and an unknown one are the same to the caller (OWASP API1).
-    if row is None or (row.consumer != caller.client.department and "audit" not in caller.scopes):
+    if row is None or not _concerns(caller, row):
         raise Refusal("not-found", _UNKNOWN)
     return row
+
+
+def _concerns(caller: Caller, row: Any) -> bool:
+    """Whether a record is the caller's to read: its department's, or an auditor's; of steps, the provider's too."""
+    department = caller.client.department
+    is_step = row.kind in {"application", "agreement", "dispute"}
+    return "audit" in caller.scopes or department == row.consumer or (is_step and department == row.provider)

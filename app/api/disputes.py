@@ -16,7 +16,7 @@ from app.api.life_cycle_schemas import (
     page_schema,
 )
 from app.api.security import scope
-from app.api.steps import PageQuery, act, body_of, desk, documented, page_of, paged, replied
+from app.api.steps import PageQuery, act, body_of, desk, documented, page_of, paged, recorded, replied
 from app.life_cycle import disputes, views
 
 blueprint = Blueprint("disputes", __name__, description="Disputes over refused and overdue applications.")
@@ -25,6 +25,7 @@ PATH = "/v1/disputes"
 
 
 @blueprint.route(PATH, methods=["POST"])
+@recorded("dispute")
 @scope("catalogue")
 @blueprint.doc(
     summary="Open a dispute over an application 提出争议",
@@ -61,6 +62,7 @@ def one(identifier: str) -> Any:
 
 
 @blueprint.route(PATH + "/<identifier>/steps", methods=["POST"])
+@recorded("dispute")
 @scope("steward", "authority", "catalogue")
 @blueprint.doc(
     summary="Take the next step of a dispute 处理争议",

@@ -150,13 +150,7 @@ def _operation(service: Service, agreements: Agreements) -> dict[str, Any]:
 
 def _purpose(service: Service, agreements: Agreements) -> str:
     """A purpose for which some department may ask the service's example."""
-    declared = service.example.get("declared", {}).keys()
-    fitting = [
-        min(agreement.terms.purposes)
-        for agreement in agreements.of_service(service.name)
-        if agreement.terms.state == "active" and declared <= agreement.terms.attributes
-    ]
-    return fitting[0] if fitting else "as-agreed"
+    return agreements.purpose_for(service.name, service.example.get("declared", {})) or "as-agreed"
 
 
 def _problem(description: str) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import orjson
 from flask import Response, g, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
+from app.api import problems
 from app.api.security import node
 from app.api.verifications import read_body
 from app.identity.caller import Caller
@@ -19,6 +22,7 @@ from app.refusals import Refusal
 from app.registry.applications import invalid
 from app.registry.ledger import Page
 from app.registry.question import MAX_FAULTS
+from app.steps import Step
 from app.strict_json import read_object
 from evidence.base64s import decode_url, encode_url
 
@@ -28,6 +32,13 @@ KEY_PARAMETER = {
     "description": "The same key and request within 24 hours get the stored reply; nothing is done twice",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128},
 }
+
+
+EXISTING = frozenset(("not-permitted", "conflict"))
+"""Refusals of a step on something that is there."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class PageQuery(Schema):
@@ -44,20 +55,42 @@ class PageQuery(Schema):
     service = fields.String(load_default="", validate=validate.Length(max=64))
 
 
+def recorded(kind: str) -> Callable[[Callable[P, R]], Callable[P, R | Response]]:
+    """A view of steps whose refusals are records too (等保三级): the problem names the record and has its receipt."""
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R | Response]:
+        @wraps(view)
+        def observed(*args: P.args, **kwargs: P.kwargs) -> R | Response:
+            try:
+                return view(*args, **kwargs)
+            except Refusal as refusal:
+                return _refused(kind, kwargs.get("identifier"), refusal)
+
+        return observed
+
+    return decorate
+
+
+def _refused(kind: str, about: object, refusal: Refusal) -> Response:
+    # An id is the caller's own text unless something of that id exists.
+    known = isinstance(about, str) and refusal.slug in EXISTING
+    step = Step(
+        id=str(uuid.uuid4()),
+        at=datetime.now(UTC),
+        kind=kind,
+        state=refusal.slug,
+        about=about if known and isinstance(about, str) else "unknown",
+        document={"refused": refusal.slug, "request": f"{request.method} {request.url_rule}"},
+        caller=g.caller,
+        refused=True,
+    )
+    receipt = node().recorder.record_step(step)
+    return problems.respond(refusal, step.id, receipt)
+
+
 def desk() -> Desk:
     """Where steps are taken, over what is in force now."""
-    found = node()
-    registry = found.current.refresh()
-    return Desk(
-        store=found.store,
-        recorder=found.recorder,
-        idempotency=found.verification.idempotency,
-        key=found.verification.account_key,
-        departments=registry.departments,
-        catalogue=registry.catalogue,
-        calendar=registry.directory.calendar,
-        refresh=found.current.refresh,
-    )
+    return node().desk()
 
 
 def act(sent: bytes = b"") -> Act:

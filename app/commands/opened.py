@@ -7,16 +7,18 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy.engine import make_url
 
 from app.log.storage import Store
-from app.settings import Settings
+from app.settings import SettingInvalid, Settings
 
-WIDE = 160  # columns where there is no terminal that says how many it has
+WIDE = 240  # columns where there is no terminal that says how many it has
 T = TypeVar("T")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -25,6 +27,10 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 def opened() -> Iterator[tuple[Settings, Store]]:
     """The settings of the environment and the database they name. Raises `SettingInvalid`, `StoreUnavailable`."""
     settings = Settings.from_env(os.environ)
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        # Opening it would make an empty one.
+        raise SettingInvalid("HECHA_DATABASE_URL: there is no database yet: run `python -m app prepare`")
     with closing(Store(settings.database_url, settings.state_dir / "writer.lock")) as store:
         yield settings, store
 
@@ -37,8 +43,11 @@ def console(*, err: bool = False) -> Console:
 
 def tracked(title: str, total: int, items: Iterable[T]) -> Iterator[T]:
     """The items, one by one, with a bar on standard error where that is a terminal."""
+    if not (terminal := console(err=True)).is_terminal:
+        yield from items
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(err=True), transient=True) as bar:
+    with Progress(*columns, console=terminal, transient=True) as bar:
         yield from bar.track(items, total=total, description=title)
 
 

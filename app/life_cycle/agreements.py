@@ -175,19 +175,34 @@ def _signed(desk: Desk, ground: _Ground, signatures: Mapping[str, str], awaited:
     if row.valid_until <= act.at.timestamp():
         raise Refusal("conflict", "The agreement's validity is over: apply anew.")
     draft = _fitting(desk, document)
+    old = _live(desk, draft.supersedes)
 
     def change(connection: Connection, place: Place) -> None:
         _move(connection, row, state="active", signatures=text, epoch=place.epoch, due=None)
-        old = standing.find(connection, draft.supersedes) if draft.supersedes else None
-        if old is not None and old.state in LIVE:
-            _move(connection, old, state="superseded", epoch=place.epoch)
-            standing.release(connection, old.id)
+        if old is not None:
+            _ending(old, "superseded")(connection, place)
         _take_places(connection, draft)
 
     if draft.supersedes:
         said["supersedes"] = draft.supersedes
-    step = _step(ground, said, state="active", change=change, moves_epoch=True)
+    also = () if old is None else (_superseded(ground, old),)
+    step = _step(ground, said, state="active", change=change, moves_epoch=True, also=also)
     return Taken(step, {"id": row.id, "state": "active", "awaiting": []})
+
+
+def _live(desk: Desk, identifier: str | None) -> Any | None:
+    """The agreement of that id, if it has not ended."""
+    if identifier is None:
+        return None
+    with desk.store.reading() as connection:
+        row = standing.find(connection, identifier)
+    return row if row is not None and row.state in LIVE else None
+
+
+def _superseded(ground: _Ground, old: Any) -> Step:
+    """The end of the agreement that another one takes the place of, as a record of its own."""
+    said = {"change": "superseded", "by": ground.row.id}
+    return _step(_Ground(str(uuid.uuid4()), ground.act, old, {}), said, state="superseded")
 
 
 def _fitting(desk: Desk, document: Mapping[str, Any]) -> Draft:

@@ -1,21 +1,22 @@
 """The accounts as the charge rows tell them, written anew into Redis.
 
-A quota is the sum of its charges. A budget is folded in the order of the log: a charge that was `renewed` under
-source values which have nothing in common with those known before begins the account anew; a question that two
-requests paid for at the same time counts once. Every doubt counts as spent.
+A quota is the sum of its charges. A budget is folded in the order of the log: where a charge says `renewed`, those
+before it count no more whose source values have nothing in common with its own; a question that two requests paid for
+at the same time counts once. Every doubt counts as spent.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import redis
 from sqlalchemy import Connection, func, select
 
-from app.limits.values import disjoint, merged
+from app.limits.values import MANY, disjoint, merged
 from app.log import tables
 
 logger = logging.getLogger(__name__)
@@ -57,18 +58,28 @@ def budgets(connection: Connection, account: str | None = None) -> Iterator[tupl
         query = query.where(column.account == account)
     rows = connection.execute(query.execution_options(yield_per=PIECE))
     for name, charges in groupby(rows, key=lambda row: str(row.account)):
-        spent = Spent()
-        for row in charges:
-            values = row.fingerprint or ""
-            renewed = row.renewed and disjoint(spent.known, values)
-            if renewed:
-                spent = Spent()
-            before, _ = spent.questions.get(row.question, (0, 0))
-            # A free repeat, noted for its values alone, makes no question paid.
-            if row.amount or before:
-                spent.questions[row.question] = max(before, row.amount), row.idx
-            spent.known = merged(spent.known, values)
-        yield name, spent
+        yield name, _folded(charges)
+
+
+def _folded(charges: Iterable[Any]) -> Spent:
+    counted: list[Any] = []
+    for row in charges:
+        if row.renewed:
+            counted = [before for before in counted if not _gone(before.fingerprint or "", row.fingerprint or "")]
+        counted.append(row)
+    spent = Spent()
+    for row in counted:
+        before, _ = spent.questions.get(row.question, (0, 0))
+        # A free repeat, noted for its values alone, makes no question paid.
+        if row.amount or before:
+            spent.questions[row.question] = max(before, row.amount), row.idx
+        spent.known = merged(spent.known, row.fingerprint or "")
+    return spent
+
+
+def _gone(before: str, values: str) -> bool:
+    """Whether nothing that an answer was about stands in the source any more; one about no row is as good as gone."""
+    return disjoint(before, values) if before else values not in ("", MANY)
 
 
 def write_accounts(client: redis.Redis, connection: Connection) -> None:

@@ -55,7 +55,7 @@ class Entry:
 
     A decision names the `epoch` it was made under, and in `until` the moment (seconds since 1970) at which it ends.
     A step has a `change`, run inside the transaction; it may raise `Refusal`, and then the entry is not written.
-    `moves_epoch`: decisions rest on what is changed.
+    `moves_epoch`: decisions rest on what is changed. What stands in `also` is written behind it, or neither is.
     """
 
     body: bytes
@@ -69,6 +69,7 @@ class Entry:
     change: Callable[[Connection, Place], None] | None = None
     moves_epoch: bool = False
     step: Mapping[str, Any] | None = None
+    also: Sequence[Entry] = ()
     notice: str | None = None  # the provider to be told
     leaf: bytes = b""
     index: int = -1
@@ -94,7 +95,7 @@ class Sequencer:
 
         Raises `NotWritten`, `ReservationStale`, `RegistryChanged`, or the `Refusal` of the entry's change.
         """
-        entry.leaf = leaf_hash(entry.body)
+        _hash(entry)
         entry.gate.acquire()
         with self._mutex:
             self._queue.append(entry)
@@ -113,7 +114,7 @@ class Sequencer:
         for start in range(0, len(entries), GROUP):
             group = list(entries[start : start + GROUP])
             for entry in group:
-                entry.leaf = leaf_hash(entry.body)
+                _hash(entry)
             try:
                 with self._store.writing() as connection:
                     self._commit(connection, group)
@@ -185,6 +186,11 @@ class Sequencer:
         insert_rows(connection, tables.log_node, nodes)
 
 
+def _hash(entry: Entry) -> None:
+    for one in (entry, *entry.also):
+        one.leaf = leaf_hash(one.body)
+
+
 def _admitted(connection: Connection, group: list[Entry], head: Any) -> tuple[list[Entry], int]:
     """The entries that still hold, each with its index, their changes made; and the epoch after them."""
     admitted: list[Entry] = []
@@ -197,13 +203,16 @@ def _admitted(connection: Connection, group: list[Entry], head: Any) -> tuple[li
             if entry.change is not None:
                 # A change that is refused takes nothing with it of the others in the group.
                 with connection.begin_nested():
-                    entry.change(connection, Place(entry.index, moved))
+                    for offset, one in enumerate((entry, *entry.also)):
+                        one.index = entry.index + offset
+                        if one.change is not None:
+                            one.change(connection, Place(one.index, moved))
         except (ReservationStale, RegistryChanged, Refusal) as error:
             entry.error = error
         except IntegrityError as error:
             entry.error = NotWritten(type(error).__name__)
         else:
-            admitted.append(entry)
+            admitted += (entry, *entry.also)
             epoch = moved
     return admitted, epoch
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -92,8 +93,27 @@ class Agreements:
 
     def of_service(self, service: str) -> list[Agreement]:
         """Every agreement about a service, in the order of ids."""
-        found = (self._read(entry) for _, entry in sorted(self._entries.items()) if entry.service == service)
+        found = map(self._read, self._by_service.get(service, ()))
         return [agreement for agreement in found if agreement is not None]
+
+    def purpose_for(self, service: str, attributes: Iterable[str]) -> str | None:
+        """A purpose for which some active agreement lets these attributes be asked, found without reading any."""
+        asked = frozenset(attributes)
+        return next(
+            (
+                min(entry.purposes)
+                for entry in self._by_service.get(service, ())
+                if entry.held.state == ACTIVE and asked <= frozenset(entry.attributes)
+            ),
+            None,
+        )
+
+    @cached_property
+    def _by_service(self) -> dict[str, list[_Entry]]:
+        found: dict[str, list[_Entry]] = {}
+        for _, entry in sorted(self._entries.items()):
+            found.setdefault(entry.service, []).append(entry)
+        return found
 
     def applying(self, client: Client, service: str, purpose: str) -> Agreement | None:
         """The agreement or standing terms that a question comes under.

@@ -98,7 +98,7 @@ class Current:
             epoch, revision, digest = in_force(connection)
             held = self.registry
             if digest != held.digest:
-                self.registry = self._loaded(connection)
+                self.registry = self._followed(connection)
                 _close_later(held.adapters)
             elif epoch != held.epoch:
                 agreements = held.agreements.with_changes(held_agreements(connection, held.epoch, held.agreements))
@@ -131,11 +131,25 @@ class Current:
         for adapter in self.registry.adapters.values():
             adapter.close()
 
+    def _followed(self, connection: Connection) -> Registry:
+        try:
+            return self._loaded(connection)
+        except NotInForce as error:
+            # The node answers nobody by a directory that the log does not bear out, nor by one that is over.
+            logger.error("what is said to be in force cannot be followed: %s", error)  # noqa: TRY400
+            raise StoreUnavailable(type(error).__name__) from None
+
     def _loaded(self, connection: Connection) -> Registry:
         epoch, revision, digest = in_force(connection)
-        if in_database(connection) != in_log(connection):
+        said = in_log(connection)
+        if said is None or said != in_database(connection):
             raise NotInForce("the database and the log name different revisions as the one in force: restore it")
         directory = archived_directory(connection, digest)
+        if said.rules != f"sha256-{directory.rules.digest}":
+            raise NotInForce(
+                "this program's own rules are not those in force: review them, raise policy_revision, sign the "
+                "directory and put it in force, or run the program that it was signed with"
+            )
         services = directory.catalogue.services
         return Registry(
             epoch=epoch,

@@ -6,15 +6,20 @@ another directory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from app.registry.agreements import Agreement
 from app.registry.catalogue import Service
+from app.registry.current import Registry
 from app.registry.departments import Client
 from app.registry.node_directory import NodeDirectory
 from app.registry.question import Asked
+from policies.decision import RuleSet
 from policies.facts import Facts
 
 
@@ -55,6 +60,27 @@ def gathered_anew(facts: Facts, directory: NodeDirectory) -> Facts | None:
     if client is None or service is None or client.department != facts.department:
         return None
     return replace(facts, **_standing(directory, client, service))
+
+
+def is_known_purpose(purpose: str, registry: Registry) -> bool:
+    """Whether a purpose is a word of some agreement or rule; any other is the caller's own text."""
+    return purpose in registry.agreements.purposes or purpose in _words(registry.rules)
+
+
+@lru_cache(maxsize=4)
+def _words(rules: RuleSet) -> frozenset[str]:
+    """Every text that a rule of the set compares something with."""
+    return frozenset(_texts(list(rules.forms.values())))
+
+
+def _texts(form: object) -> Iterator[str]:
+    match form:
+        case {"Value": str(text)}:
+            yield text
+        case dict():
+            yield from chain.from_iterable(map(_texts, form.values()))
+        case list():
+            yield from chain.from_iterable(map(_texts, form))
 
 
 def _standing(directory: NodeDirectory, client: Client, service: Service) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from tests.nodes.routes import routes
 PAGE = "docs/agreements.md"
 TESTS = (
     ("http", "test_applications.py"),
+    ("http", "test_application_decisions.py"),
     ("http", "test_agreements.py"),
+    ("http", "test_agreement_endings.py"),
     ("http", "test_disputes.py"),
     ("unit/app", "test_life_cycle.py"),
 )

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 from werkzeug.test import TestResponse
 
-from app.log import tables
-from tests.nodes import running
 from tests.nodes.problems import pointers, problem
-from tests.nodes.running import Ground, RunningNode
-from tests.nodes.steps import APPLICANT, STEWARD, Parties
+from tests.nodes.running import RunningNode
+from tests.nodes.steps import APPLICANT, AUTHORITY, CONSUMER_STEWARD, STEWARD, Parties, age
 
 PATH = "/v1/disputes"
-AUTHORITY = "hz-data-bureau"
-CONSUMER_STEWARD = "hz-hrss-steward"
 NOTE = "Both sides were heard."
-
-
-@pytest.fixture(scope="module")
-def own(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    made = running.start(ground, tmp_path_factory.mktemp("disputes"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def parties(own: RunningNode) -> Parties:
-    return Parties(own)
 
 
 def begin(parties: Parties, application: str, name: str = APPLICANT, **headers: str) -> TestResponse:
@@ -110,10 +92,7 @@ def test_consumer_withdraws_its_dispute(parties: Parties) -> None:
 def test_overdue_application_can_be_disputed_and_its_clock_starts_anew(own: RunningNode, parties: Parties) -> None:
     application = parties.apply()["id"]
     problem(begin(parties, application), "conflict")
-    table = tables.application
-    with own.node.store.writing() as connection:
-        older = table.c.submitted_at - 60 * 86_400
-        connection.execute(update(table).where(table.c.id == application).values(submitted_at=older))
+    age(own, application, days=60)
     assert state_of(parties, application)["deadline"]["overdue"]
     dispute = opened(parties, application)
     parties.taken(step(parties, dispute, "coordination"))
@@ -124,10 +103,7 @@ def test_overdue_application_can_be_disputed_and_its_clock_starts_anew(own: Runn
 
 def test_ruling_after_the_provider_approved_opens_nothing(own: RunningNode, parties: Parties) -> None:
     application = parties.apply()["id"]
-    table = tables.application
-    with own.node.store.writing() as connection:
-        older = table.c.submitted_at - 60 * 86_400
-        connection.execute(update(table).where(table.c.id == application).values(submitted_at=older))
+    age(own, application, days=60)
     dispute = opened(parties, application)
     agreement = parties.approve(application)["agreement"]
     parties.taken(step(parties, dispute, "coordination"))

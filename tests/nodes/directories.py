@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.registry import files
 from app.registry.agreement_document import digest_of
+from app.registry.node_directory import REVISION as REVISION_FILE
+from app.registry.node_directory import read_files
 from app.registry.revision import sign_directory
+from evidence import jws
 from evidence.canonical import canonical
 from examples.demo import signing
 from tests.nodes.running import Edits, Ground
@@ -25,7 +30,8 @@ RULE = """\
 forbid (principal, action, resource)
 when {{ resource.name == "{service}" && context.purpose == "{purpose}" }};
 """
-Keys = Mapping[str, ec.EllipticCurvePrivateKey]
+Keys: TypeAlias = "Mapping[str, ec.EllipticCurvePrivateKey]"
+Tamper: TypeAlias = "Callable[[Path, Keys], None]"
 REVISION = 5
 """The number of the revision that these tests begin with."""
 
@@ -46,8 +52,7 @@ BEGIN: Edits = {
 def publish(ground: Ground, folder: Path, revision: int, edits: Edits | None = None) -> Path:
     """Rewrite files of the template beside a node's directory, and sign all of it as that revision."""
     template, target = folder / "template", folder / "directory"
-    raised: Edits = {"node.yaml": lambda text: re.sub(r"(?<=policy_revision: )\d+", str(revision), text)}
-    for name, rewrite in {**raised, **(edits or {})}.items():
+    for name, rewrite in {"node.yaml": _raised(revision), **(edits or {})}.items():
         path = template / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(rewrite(path.read_text("utf-8") if path.exists() else ""), "utf-8")
@@ -56,11 +61,11 @@ def publish(ground: Ground, folder: Path, revision: int, edits: Edits | None = N
 
 
 def alter_rule(directory: Path, _keys: Keys) -> None:
-    _replace(directory / "rules" / "own.cedar", "recruitment", "marriage")
+    replaced(directory / "rules" / "own.cedar", "recruitment", "marriage")
 
 
 def alter_agreement(directory: Path, _keys: Keys) -> None:
-    _replace(directory / f"{AGREEMENT}.yaml", "budget: {bits: 240}", "budget: {bits: 90000}")
+    replaced(directory / f"{AGREEMENT}.yaml", "budget: {bits: 240}", "budget: {bits: 90000}")
 
 
 def strip_signature(directory: Path, _keys: Keys) -> None:
@@ -68,12 +73,12 @@ def strip_signature(directory: Path, _keys: Keys) -> None:
 
 
 def sign_as_stranger(directory: Path, _keys: Keys) -> None:
-    _replace(directory / "node.yaml", f"policy_revision: {REVISION}", f"policy_revision: {REVISION + 1}")
+    replaced(directory / "node.yaml", f"policy_revision: {REVISION}", f"policy_revision: {REVISION + 1}")
     sign_directory(directory, ec.generate_private_key(ec.SECP256R1()))
 
 
 def lower_revision(directory: Path, keys: Keys) -> None:
-    _replace(directory / "node.yaml", f"policy_revision: {REVISION}", f"policy_revision: {REVISION - 1}")
+    replaced(directory / "node.yaml", f"policy_revision: {REVISION}", f"policy_revision: {REVISION - 1}")
     sign_directory(directory, keys[signing.POLICY])
 
 
@@ -88,16 +93,31 @@ def add_file(directory: Path, _keys: Keys) -> None:
 
 def alter_agreement_and_sign_as_policy(directory: Path, keys: Keys) -> None:
     """Whoever may sign policy still is no side of an agreement."""
-    _replace(directory / "node.yaml", f"policy_revision: {REVISION}", f"policy_revision: {REVISION + 1}")
-    _replace(directory / f"{AGREEMENT}.yaml", "agreement: hz-hrss-", "agreement: hz-hrss-other-")
-    _replace(directory / f"{AGREEMENT}.yaml", "purposes: [unemployment-benefit]", "purposes: [curiosity]")
+    replaced(directory / "node.yaml", f"policy_revision: {REVISION}", f"policy_revision: {REVISION + 1}")
+    replaced(directory / f"{AGREEMENT}.yaml", "agreement: hz-hrss-", "agreement: hz-hrss-other-")
+    replaced(directory / f"{AGREEMENT}.yaml", "purposes: [unemployment-benefit]", "purposes: [curiosity]")
     path = directory / f"{AGREEMENT}.signatures.json"
     document = files.read(directory / f"{AGREEMENT}.yaml").document
     path.write_bytes(orjson.dumps({"digest": digest_of(canonical(document)), "signatures": {}}))
     sign_directory(directory, keys[signing.POLICY])
 
 
-def _replace(path: Path, old: str, new: str) -> None:
+def sign_unchecked(directory: Path, keys: Keys, revision: int = REVISION + 1) -> None:
+    """Sign whatever stands there as a policy signer with another program would, which reads rules differently."""
+    node = directory / "node.yaml"
+    node.write_text(_raised(revision)(node.read_text("utf-8")), "utf-8")
+    files = {name: content for name, content in read_files(directory).items() if name != REVISION_FILE}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    document: dict[str, Any] = {"node": "hangzhou", "revision": revision, "rules": "0" * 64, "files": digests}
+    text = jws.sign(keys[signing.POLICY], jws.REVISION, canonical(document))
+    (directory / REVISION_FILE).write_text(text, "ascii")
+
+
+def _raised(revision: int) -> Callable[[str], str]:
+    return lambda text: re.sub(r"(?<=policy_revision: )\d+", str(revision), text)
+
+
+def replaced(path: Path, old: str, new: str) -> None:
     text = path.read_text("utf-8")
     assert old in text, path
     path.write_text(text.replace(old, new, 1), "utf-8")

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
-from app.life_cycle.desk import Act, Desk
+from app.identity.caller import Caller, grantable
+from app.life_cycle.desk import Act
+from app.log import tables
 from evidence.jws import AGREEMENT, sign
 from evidence.receipt import verify_receipt
 from tests.nodes.consumer import Consumer
@@ -19,6 +22,8 @@ from tests.nodes.running import RunningNode
 
 APPLICANT = "hz-hrss-benefits"
 STEWARD = "hz-tax-steward"
+CONSUMER_STEWARD = "hz-hrss-steward"
+AUTHORITY = "hz-data-bureau"
 CONDITIONS = {"security_agreement": True, "fold": False}
 _NUMBERS = itertools.count(1)
 
@@ -139,18 +144,54 @@ class Parties:
         return [step["state"] for step in steps]
 
 
-def desk_of(node: RunningNode) -> Desk:
-    """The node's desk, as its interface makes it."""
-    with node.app.app_context():
-        from app.api.steps import desk
+def path(identifier: str) -> str:
+    """Where an agreement is."""
+    return f"/v1/agreements/{identifier}"
 
-        return desk()
+
+def question(word: str) -> dict[str, Any]:
+    """A question for this purpose whose answer is a match."""
+    return {
+        "purpose": word,
+        "case": "CASE-0001",
+        "operator": "demo.operator",
+        "subject": {"id_number": "339881197803120013"},
+        "confirm": {"name": "沈建国"},
+        "declared": {"employed_on": "2026-09-15"},
+    }
+
+
+def asked(parties: Parties, word: str) -> str:
+    """The answer to that question, or the slug of its refusal."""
+    document = parties.client(APPLICANT).ask("employment-status", question(word)).get_json()
+    found: str = document.get("result") or document["type"]
+    return found
+
+
+def epoch(node: RunningNode) -> int:
+    """The epoch of what is in force."""
+    with node.node.store.reading() as connection:
+        found: int = connection.execute(select(tables.log_head.c.epoch)).scalar_one()
+    return found
+
+
+def places(node: RunningNode, identifier: str) -> list[Any]:
+    """The places that an agreement holds as the active one."""
+    table = tables.agreement_active
+    with node.node.store.reading() as connection:
+        return list(connection.execute(select(table).where(table.c.agreement == identifier)))
+
+
+def age(node: RunningNode, identifier: str, *, days: int) -> None:
+    """Let an application have been submitted so many days earlier."""
+    table = tables.application
+    with node.node.store.writing() as connection:
+        older = table.c.submitted_at - days * 86_400
+        connection.execute(update(table).where(table.c.id == identifier).values(submitted_at=older))
 
 
 def act_of(node: RunningNode, name: str, at: Any) -> Act:
     """A step that a client takes at a moment of the test's choice."""
-    from app.identity.caller import Caller, grantable
-
     client = node.node.registry.departments.clients[name]
     scopes = grantable(client, node.node.registry.catalogue.services)
     return Act(Caller(client, "x5t", scopes), at, b"")

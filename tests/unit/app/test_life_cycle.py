@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
+from app.api.life_cycle_schemas import ApplicationRequestSchema
 from app.life_cycle import agreements, applications, disputes, views
 from app.life_cycle.desk import TRIES, Act, Desk, Taken
 from app.log import tables
 from app.log.sequencer import NotWritten, Place
 from app.refusals import Refusal
-from app.registry import ledger
+from app.registry import ledger, node_directory
 from app.registry.deadlines import day_of
+from app.registry.files import NodeFileInvalid
 from app.registry.ledger import Moved
 from app.steps import Step
 from policies.facts import CHINA
 from tests.nodes import running
-from tests.nodes.running import Ground, RunningNode
-from tests.nodes.steps import APPLICANT, STEWARD, Parties, act_of, application, desk_of
+from tests.nodes.routes import example_directory
+from tests.nodes.running import Ground, OwnNode, RunningNode
+from tests.nodes.steps import APPLICANT, STEWARD, Parties, act_of, application
 
 MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -37,12 +41,10 @@ def own(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 @pytest.fixture
 def desk(own: RunningNode) -> Desk:
-    return desk_of(own)
+    return own.node.desk()
 
 
 def wanted() -> dict[str, Any]:
-    from app.api.life_cycle_schemas import ApplicationRequestSchema
-
     loaded: dict[str, Any] = ApplicationRequestSchema().load(application())
     return loaded
 
@@ -128,6 +130,22 @@ def test_consuming_system_or_auditor_never_revokes_whatever_its_token(
     assert Parties(own).agreement(identifier)["state"] == "approved"
 
 
+NOTICE = 'year: 2094\nholidays: ["2094-01-01", "2094-12-01"]\nworkdays: []\nsource: "made up for tests"\n'
+
+
+def test_calendar_file_of_the_node_directory_sets_the_due_date(own_node: OwnNode) -> None:
+    since = datetime(2094, 11, 29, 2, 0, tzinfo=UTC)  # a Monday; Wednesday is a holiday by the notice alone
+    made = own_node({"calendar/2094.yaml": lambda _: NOTICE})
+    found = made.node.desk().deadline("delivery", since, since)
+    assert (found["due"], found["provisional"]) == ("2094-12-07", False)
+
+
+def test_calendar_file_that_is_no_notice_refuses_the_directory() -> None:
+    files = {**example_directory().files, "calendar/2094.yaml": b"year: 2094\n"}
+    with pytest.raises(NodeFileInvalid, match=r"calendar/2094\.yaml: holidays is missing"):
+        node_directory.load(files)
+
+
 class Full:
     """A log on a full disk."""
 
@@ -171,17 +189,79 @@ def test_change_that_is_refused_leaves_no_record_and_frees_the_key(own: RunningN
 def test_step_that_was_overtaken_is_made_anew_and_given_up_at_last(own: RunningNode, desk: Desk) -> None:
     calls = 0
 
-    def overtaken(_connection: Connection, _place: Place) -> None:
+    def moved(_connection: Connection, _place: Place) -> None:
         raise Moved
 
     def make(record: str) -> Taken:
         nonlocal calls
         calls += 1
-        return step_of(own, record, overtaken)
+        return step_of(own, record, moved)
 
     with pytest.raises(Moved):
         desk.take(act_of(own, APPLICANT, MONDAY), make)
     assert calls == TRIES
+
+
+class Overtaken:
+    """The node's recorder, with another step taken between the reading and the writing of the first one."""
+
+    def __init__(self, desk: Desk, first: Callable[[], object]) -> None:
+        self._recorder, self._first = desk.recorder, [first]
+
+    def record_step(self, step: Step) -> str:
+        while self._first:
+            self._first.pop()()
+        return self._recorder.record_step(step)
+
+
+def overtaken(desk: Desk, first: Callable[[], object]) -> Desk:
+    return replace(desk, recorder=Overtaken(desk, first))  # type: ignore[arg-type]
+
+
+def test_dispute_opened_between_reading_and_writing_another_leaves_one(own: RunningNode, desk: Desk) -> None:
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    act, late = act_of(own, APPLICANT, MONDAY + timedelta(days=60)), "Nobody answered."
+    slow = overtaken(desk, lambda: disputes.begin(desk, act, identifier, late))
+    with pytest.raises(Refusal) as error:
+        disputes.begin(slow, act, identifier, late)
+    assert error.value.slug == "conflict"
+    assert len(views.application(desk, act, identifier)["disputes"]) == 1
+
+
+def test_application_approved_between_reading_and_writing_is_not_disputed(own: RunningNode, desk: Desk) -> None:
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    month = MONDAY + timedelta(days=60)
+    verdict = {"decision": "approve", "conditions": {"security_agreement": True, "fold": True, "human_review": True}}
+    slow = overtaken(desk, lambda: applications.decide(desk, act_of(own, STEWARD, month), identifier, verdict))
+    with pytest.raises(Refusal) as error:
+        disputes.begin(slow, act_of(own, APPLICANT, month), identifier, "Nobody answered.")
+    assert error.value.slug == "conflict"
+    assert views.application(desk, act_of(own, STEWARD, month), identifier)["disputes"] == []
+
+
+def test_agreement_revoked_between_reading_and_writing_is_not_made_active(own: RunningNode, desk: Desk) -> None:
+    parties, now = Parties(own), datetime.now(UTC)
+    identifier = parties.drafted()
+    parties.taken(parties.sign(identifier, STEWARD, "hz-tax"))
+    signature = parties.signature(identifier, "hz-hrss")
+    revoker = act_of(own, STEWARD, now)
+    slow = overtaken(desk, lambda: agreements.revoke(desk, revoker, identifier, "A mistake in it."))
+    with pytest.raises(Refusal) as error:
+        agreements.sign(slow, act_of(own, APPLICANT, now), identifier, signature)
+    assert error.value.slug == "conflict"
+    assert parties.agreement(identifier)["state"] == "revoked"
+
+
+def test_what_ran_out_while_the_node_was_down_is_recorded_at_its_start(ground: Ground, tmp_path: Path) -> None:
+    first = running.start(ground, tmp_path)
+    identifier = Parties(first).active()
+    with first.node.store.writing() as connection:
+        row = tables.agreement
+        connection.execute(update(row).where(row.c.id == identifier).values(valid_until=1_700_000_000))
+    first.close()
+    second = running.start(ground, tmp_path)
+    assert [row.kind for row in second.rows(agreement=identifier, state="expired")] == ["agreement"]
+    second.close()
 
 
 def test_step_whose_record_cannot_be_written_changes_nothing(own: RunningNode, desk: Desk) -> None:

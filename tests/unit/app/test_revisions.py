@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,21 +13,21 @@ import pytest
 from adapters.base import BindingInvalid
 from app import services
 from app.factory import app_for
-from app.log.storage import archive, archived
-from app.registry.current import NotInForce
+from app.log.storage import StoreUnavailable, archive, archived
+from app.registry import node_directory
+from app.registry.current import LOOK_EVERY_S, NotInForce
 from app.registry.files import NodeFileInvalid
 from app.registry.revision import RevisionInvalid
 from app.revisions import RollBack
 from app.server import prepare_state
 from app.settings import SettingInvalid, Settings
+from policies.packaged import packaged_rules
 from tests.nodes import directories
 from tests.nodes.consumer import Consumer
-from tests.nodes.directories import AGREEMENT, BEGIN, REVISION, Keys, publish
+from tests.nodes.directories import AGREEMENT, BEGIN, REVISION, Tamper, publish
 from tests.nodes.problems import problem
 from tests.nodes.questions import CLIENT, SERVICE, employment
 from tests.nodes.running import OwnNode, RunningNode, environment
-
-Tamper = Callable[[Path, Keys], None]
 
 
 @pytest.fixture
@@ -142,9 +142,26 @@ def test_registry_row_set_back_is_not_followed_by_a_running_node(node: RunningNo
     assert node.node.current.refresh().revision == REVISION + 1
     sql(node, "UPDATE registry SET revision = ?, directory = ?", REVISION, before)
     sql(node, "UPDATE log_head SET epoch = epoch + 1")
-    with pytest.raises(NotInForce):
+    with pytest.raises(StoreUnavailable):
         node.node.current.refresh()
     assert node.node.current.registry.revision == REVISION + 1
+    # Nor does it go on answering by what it holds.
+    response = node.consumer(CLIENT).form(grant_type="client_credentials", client_id=CLIENT)
+    time.sleep(LOOK_EVERY_S)
+    problem(node.consumer(CLIENT).ask(SERVICE, employment(), Authorization="Bearer x"), "log-unavailable")
+    assert response.status_code == 200
+
+
+def test_program_whose_own_rules_are_not_those_in_force_refuses_to_start(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance of another version beside this one would decide by rules that nobody signed."""
+    rules = {**packaged_rules(), "more.cedar": directories.rule("newer")}
+    monkeypatch.setattr(node_directory, "packaged_rules", lambda: rules)
+    with pytest.raises(NotInForce, match="this program's own rules are not those in force"):
+        services.build(*settings_of(node))
+    with pytest.raises(RevisionInvalid, match="the rule set differs from the signed one"):
+        start_again(node)
 
 
 def test_registry_row_that_was_removed_refuses_to_start(node: RunningNode) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -201,6 +202,20 @@ def test_providers_own_rules_see_no_coarser_time_than_those_for_all(asked: Facts
     rules.decide(asked)
     rules.decide(replace(asked, at=asked.at + SECOND))
     assert rules.evaluated == 2
+
+
+@pytest.mark.parametrize("folder", ["", "hz-tax_"])
+def test_finest_of_several_rules_counts_wherever_it_stands(asked: Facts, folder: str) -> None:
+    texts = [
+        own("tick", 'context.at < datetime("2026-01-01")'),
+        own("minute", "context.minute < 60"),
+        own("no", "false"),
+    ]
+    for order in permutations(texts):
+        rules = counting(**{f"{folder}{name}": text for name, text in zip("abc", order, strict=True)})
+        rules.decide(asked)
+        rules.decide(replace(asked, at=asked.at + SECOND))
+        assert rules.evaluated == 2
 
 
 CHANGES: dict[str, Any] = {

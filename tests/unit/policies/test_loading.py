@@ -113,6 +113,16 @@ def test_refusal_names_the_rule_where_its_id_can_be_read() -> None:
     assert refused.value.rule == "closed-on-sundays"
 
 
+def test_refusal_names_everything_that_is_missing_or_unknown() -> None:
+    bare = "forbid (principal, action, resource);"
+    with pytest.raises(RulesInvalid, match=r"own\.cedar, line 1: @id, @basis, @reason, @reason_zh missing$"):
+        narrowed({"own.cedar": bare})
+    with pytest.raises(RulesInvalid, match=r"unknown annotation @a, @b$"):
+        narrowed({"own.cedar": GOOD.replace("forbid", '@b("") @a("") forbid')})
+    with pytest.raises(RulesInvalid, match=r"as 四川 第二十三条 does: 四川; 山东$"):
+        narrowed({"own.cedar": GOOD.replace("四川 第二十三条;", "四川; 山东;")})
+
+
 def test_refusal_is_in_cedars_words_without_its_name_for_the_rule() -> None:
     with pytest.raises(RulesInvalid) as refused:
         narrowed({"own.cedar": GOOD.replace("context.weekday", "context.weekdy")})

@@ -24,6 +24,11 @@ from tests.unit.app.log.entries import charge, entry
 
 
 @pytest.fixture
+def store(either_store: Store) -> Store:
+    return either_store
+
+
+@pytest.fixture
 def sequencer(store: Store, signer: NoteSigner) -> Sequencer:
     return Sequencer(store, signer)
 
@@ -114,7 +119,8 @@ def test_threads_that_wait_are_written_together(store: Store, signer: NoteSigner
 
 def test_two_processes_share_one_history(store: Store, signer: NoteSigner, tmp_path: Path) -> None:
     """Another process opens the same database with a lock file of the same path."""
-    other = Store(f"sqlite:///{tmp_path / 'node.db'}", tmp_path / "writer.lock")
+    url = store.engine.url.render_as_string(hide_password=False)
+    other = Store(url, tmp_path / "writer.lock")
     sequencers = [Sequencer(store, signer), Sequencer(other, signer)]
     with ThreadPoolExecutor(8) as pool:
         places = list(pool.map(lambda number: sequencers[number % 2].append(entry(number)), range(60)))
@@ -196,13 +202,22 @@ def test_stale_entry_takes_no_neighbour_with_it(store: Store, signer: NoteSigner
 @contextmanager
 def full_disk(store: Store) -> Iterator[None]:
     """Every insert into the log fails."""
-    with store.writing() as connection:
-        connection.execute(
-            text("CREATE TRIGGER full BEFORE INSERT ON log_entry BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    on, off = (
+        (
+            "CREATE TRIGGER full_disk BEFORE INSERT ON log_entry BEGIN SELECT RAISE(ABORT, 'full'); END",
+            "DROP TRIGGER full_disk",
         )
+        if store.sqlite
+        else (
+            "ALTER TABLE log_entry ADD CONSTRAINT full_disk CHECK (false) NOT VALID",
+            "ALTER TABLE log_entry DROP CONSTRAINT full_disk",
+        )
+    )
+    with store.writing() as connection:
+        connection.execute(text(on))
     yield
     with store.writing() as connection:
-        connection.execute(text("DROP TRIGGER full"))
+        connection.execute(text(off))
 
 
 def test_followers_wake_when_their_leader_fails(store: Store, signer: NoteSigner, sequencer: Sequencer) -> None:
@@ -240,16 +255,25 @@ def test_same_decision_is_never_written_twice(store: Store, signer: NoteSigner, 
 
 def test_head_that_moved_meanwhile_is_not_overwritten(store: Store, signer: NoteSigner, sequencer: Sequencer) -> None:
     """Compare-and-swap: a writer that ignored the lock loses, and there are never two histories."""
-    with store.writing() as connection:
-        connection.execute(
-            text(
-                "CREATE TRIGGER rival BEFORE UPDATE OF checkpoint ON log_head WHEN old.size = 0 BEGIN "
-                "UPDATE log_head SET size = 7 WHERE id = 1; SELECT RAISE(IGNORE); END"
-            )
+    on, off = (
+        (
+            "CREATE TRIGGER rival BEFORE UPDATE OF checkpoint ON log_head WHEN old.size = 0 BEGIN "
+            "UPDATE log_head SET size = 7 WHERE id = 1; SELECT RAISE(IGNORE); END",
+            "DROP TRIGGER rival",
         )
-    with pytest.raises(NotWritten):
+        if store.sqlite
+        else (
+            "CREATE RULE rival AS ON UPDATE TO log_head WHERE old.size = 0 DO INSTEAD NOTHING",
+            "DROP RULE rival ON log_head",
+        )
+    )
+    with store.writing() as connection:
+        connection.execute(text(on))
+    with pytest.raises(NotWritten, match="moved under the writer"):
         sequencer.append(entry(0))
     assert count(store, tables.log_entry) == 0
+    with store.writing() as connection:
+        connection.execute(text(off))
 
 
 def test_group_is_bounded() -> None:
