@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from sqlalchemy import select
 
 from app.log import tables
 from app.log.sequencer import Entry
-from app.log.storage import TILE
+from app.log.storage import TILE, Store
 from evidence.record import seal
 
 SIZE = TILE + 10  # entries of the long log: a full tile and a bit
@@ -26,3 +30,12 @@ def entry(number: int, **members: Any) -> Entry:
     row: dict[str, Any] = {column.name: None for column in tables.decision.columns if column.name != "idx"}
     row |= {"id": identifier, "at": number, "kind": "question", **who, "state": "malformed", "limit_reached": "none"}
     return Entry(body=seal(record, {}, bytes(32)).body, index_row=row, **members)
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """Another process is writing to the log."""
+    with store.writing() as connection:
+        if not store.sqlite:
+            connection.execute(select(tables.log_head.c.id).with_for_update())
+        yield

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Connection, func, insert, select
@@ -17,7 +16,7 @@ from app.log.sequencer import GROUP, Entry, NotWritten, Place, RegistryChanged, 
 from app.log.storage import Store, StoreUnavailable, archive
 from app.refusals import Refusal
 from evidence.note import NoteSigner
-from tests.unit.app.log.entries import entry
+from tests.unit.app.log.entries import entry, locked
 
 REFUSED = Refusal("conflict", "It stands otherwise by now.")
 
@@ -95,15 +94,6 @@ def together(store: Store, sequencer: Sequencer, entries: list[Entry]) -> list[E
         thread.join(20)
     assert results[0] == 0
     return [results[place] for place in range(1, len(threads))]
-
-
-@contextmanager
-def locked(store: Store) -> Iterator[None]:
-    """Another process is writing to the log."""
-    with store.writing() as connection:
-        if not store.sqlite:
-            connection.execute(select(tables.log_head.c.id).with_for_update())
-        yield
 
 
 def test_step_is_written_with_its_change_and_its_row(store: Store, sequencer: Sequencer) -> None:

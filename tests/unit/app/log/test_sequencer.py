@@ -20,7 +20,7 @@ from app.log.storage import Store
 from evidence.checkpoint import open_checkpoint
 from evidence.merkle import Frontier, leaf_hash
 from evidence.note import NoteSigner, NoteVerifier
-from tests.unit.app.log.entries import charge, entry
+from tests.unit.app.log.entries import charge, entry, locked
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_threads_that_wait_are_written_together(store: Store, signer: NoteSigner
     commits: list[Connection] = []
     event.listen(store.engine, "commit", commits.append)
     with ThreadPoolExecutor(64) as pool:
-        with store.writing():
+        with locked(store):
             waiting = [pool.submit(sequencer.append, entry(number)) for number in range(64)]
             deadline = time.monotonic() + 30
             while len(sequencer._queue) < 63 and time.monotonic() < deadline:

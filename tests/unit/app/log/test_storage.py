@@ -3,10 +3,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from app.log import storage, tables
@@ -182,3 +183,49 @@ def test_decision_is_found_with_its_record_or_not_at_all(store: Store, signer: N
         assert (found.idx, bytes(found.body)) == (0, entry(5).body)
         assert storage.find_decision(connection, "decision-00000006") is None
         assert storage.find_decision(connection, "decision-0000000%") is None
+
+
+def test_document_is_archived_once_under_its_digest(either_store: Store) -> None:
+    content = b'{"agreement":"a"}'
+    with either_store.writing() as connection:
+        digest = storage.archive(connection, "agreement", content)
+        assert storage.archive(connection, "another-kind", content) == digest
+    assert digest == "sha256-" + sha256(content).hexdigest()
+    with either_store.reading() as connection:
+        assert storage.archived(connection, digest) == content
+        rows = connection.execute(select(tables.archive.c.kind, tables.archive.c.content)).all()
+    assert [(row.kind, bytes(row.content)) for row in rows] == [("agreement", content)]
+
+
+def test_document_that_nobody_archived_is_none(either_store: Store) -> None:
+    with either_store.reading() as connection:
+        assert storage.archived(connection, "sha256-" + sha256(b"").hexdigest()) is None
+
+
+def test_altered_document_is_not_handed_out(either_store: Store) -> None:
+    """Who can write to the database must not be able to change what a record names."""
+    with either_store.writing() as connection:
+        digest = storage.archive(connection, "rules", b"permit(principal, action, resource);")
+        connection.execute(update(tables.archive).values(content=b"permit(principal, action, resource) ;"))
+    with either_store.reading() as connection:
+        assert storage.archived(connection, digest) is None
+
+
+def test_empty_document_is_a_document(either_store: Store) -> None:
+    with either_store.writing() as connection:
+        digest = storage.archive(connection, "rules", b"")
+    with either_store.reading() as connection:
+        assert storage.archived(connection, digest) == b""
+
+
+def test_kept_answer_is_found_by_its_index_until_its_salt_is_erased(either_store: Store, signer: NoteSigner) -> None:
+    Sequencer(either_store, signer).append(entry(5, sealed_salt=b"sealed"))
+    with either_store.reading() as connection:
+        found = storage.sealed_answer(connection, 0)
+        assert found is not None
+        assert (found.id, bytes(found.body), bytes(found.sealed)) == ("decision-00000005", entry(5).body, b"sealed")
+        assert storage.sealed_answer(connection, 1) is None
+    with either_store.writing() as connection:
+        connection.execute(delete(tables.salt))
+    with either_store.reading() as connection:
+        assert storage.sealed_answer(connection, 0) is None
