@@ -241,6 +241,11 @@ def test_decision_whose_case_was_erased_still_replays(node: RunningNode, told: A
     assert told(identifier, statement, identifier)[0] == 0
 
 
+def test_replay_of_all_shows_its_progress_on_a_terminal(node: RunningNode) -> None:
+    result = run("replay", "--all", **settings_of(node), FORCE_COLOR="1")
+    assert (result.exit_code, "replaying" in result.output) == (0, True)
+
+
 def test_all_of_them_names_each_that_is_flawed(node: RunningNode, tmp_path: Path) -> None:
     url = copied_database(node, tmp_path)
     identifier = decided(node, "permit")

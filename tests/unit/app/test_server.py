@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.factory import create_app
-from app.log.migration import upgrade
-from app.log.storage import Store
-from app.server import Server, Worker, serve, tls_context
+from app.server import Server, Worker, prepare_state, serve, tls_context
 from app.settings import SettingInvalid, Settings
 from tests.nodes.running import Ground, environment
 
@@ -62,13 +60,12 @@ def test_one_context_serves_every_connection_of_a_process(env: dict[str, str]) -
 
 
 def test_application_is_made_from_the_environment(
-    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    env: dict[str, str], ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    env["HECHA_REDIS_URL"] = ground.redis_url()
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    store = Store(env["HECHA_DATABASE_URL"], tmp_path / "writer.lock")
-    upgrade(store)
-    store.close()
+    prepare_state(Settings.from_env(env))
     app = create_app(Settings.from_env(env))
     assert app.test_client().get("/livez").text == "ok\n"
     app.extensions["hecha"].close()

@@ -8,18 +8,18 @@ from app import services
 from app.identity.keys import KeyInvalid
 from app.log.migration import upgrade
 from app.log.storage import Store, StoreUnavailable
+from app.registry.current import NotInForce
 from app.registry.files import NodeFileInvalid
+from app.server import prepare_state
 from app.settings import SettingInvalid, Settings
 from tests.nodes.running import Ground, RunningNode, environment
 
 
 @pytest.fixture
 def env(ground: Ground, tmp_path: Path) -> dict[str, str]:
-    """The settings of a node whose database is ready."""
+    """The settings of a node whose database is ready, its directory in force."""
     found = environment(ground, tmp_path)
-    store = Store(found["HECHA_DATABASE_URL"], tmp_path / "writer.lock")
-    upgrade(store)
-    store.close()
+    prepare_state(Settings.from_env(found | {"HECHA_REDIS_URL": ground.redis_url()}), found)
     return found
 
 
@@ -69,4 +69,22 @@ def test_empty_node_directory_refuses_to_start(env: dict[str, str], tmp_path: Pa
     folder.mkdir()
     settings = Settings.from_env(env | {"HECHA_NODE_DIR": str(folder)})
     with pytest.raises(NodeFileInvalid, match=r"node\.yaml"):
+        prepare_state(settings, env)
+
+
+def test_node_is_built_from_what_is_in_force_not_from_what_lies_on_disk(env: dict[str, str], tmp_path: Path) -> None:
+    """Workers that start at different moments must all run with the revision that the log names."""
+    folder = tmp_path / "directory"
+    folder.mkdir()
+    node = services.build(Settings.from_env(env | {"HECHA_NODE_DIR": str(folder)}), env)
+    assert node.registry.catalogue.services
+    node.close()
+
+
+def test_database_without_a_directory_in_force_refuses_to_start(env: dict[str, str], tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'new.db'}", tmp_path / "new.lock")
+    upgrade(store)
+    store.close()
+    settings = Settings.from_env(env | {"HECHA_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"})
+    with pytest.raises(NotInForce, match="app prepare"):
         services.build(settings, env)
