@@ -90,7 +90,7 @@ class Charging:
         changed = [
             account
             for account in drawn
-            if account.question and disjoint(known.get(account.name, ""), self._values(account, answer))
+            if account.name in known and disjoint(known[account.name], self._values(account, answer))
         ]
         for account in changed:
             self.limiter.renew(account, known[account.name], self._values(account, answer))

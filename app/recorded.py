@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from app.log import tables
 from app.registry.agreement_document import Agreement, agreement_of, digest_of
-from app.registry.files import Members, NodeFileInvalid
+from app.registry.files import Members
 from app.steps import digest_of as digest_of_facts
 from evidence.merkle import leaf_hash
 from policies.decision import RuleSet, RulesInvalid
@@ -109,11 +109,12 @@ class Documents:
         """The agreement of that digest as it stood when the question was decided. Raises `Flawed`."""
         key = digest, state, signed
         if key not in self._agreements:
-            members = Members(f"agreement {digest}", orjson.loads(self._content(digest, "agreement")))
+            content = self._content(digest, "agreement")
             try:
+                members = Members(f"agreement {digest}", _object(content))
                 self._agreements[key] = agreement_of(members, digest=digest, state=state, signed=signed)
-            except NodeFileInvalid as error:
-                raise Flawed(f"the {error}") from None
+            except ValueError as error:
+                raise Flawed(f"the agreement {digest} cannot be read: {error}") from None
         return self._agreements[key]
 
     def facts(self, recorded: Recorded) -> Facts:
@@ -123,7 +124,7 @@ class Documents:
         if digest_of_facts(recorded.facts) != recorded.record.get("facts"):
             raise Flawed("the facts of this decision were altered: they are not those of the record")
         try:
-            return from_document(orjson.loads(recorded.facts), self._terms)
+            return from_document(_object(recorded.facts), self._terms)
         except ValueError as error:
             raise Flawed(f"the facts of this decision cannot be read: {error}") from None
 
@@ -144,6 +145,13 @@ class Documents:
         if digest_of(bytes(content)) != digest:
             raise Flawed(f"the {what} {digest} was altered in the archive")
         return bytes(content)
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    document = orjson.loads(content)
+    if not isinstance(document, dict):
+        raise ValueError("a JSON object is needed")  # noqa: TRY004 - as any other fault of a document
+    return document
 
 
 def _query() -> Select[Any]:

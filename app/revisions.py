@@ -27,7 +27,7 @@ from app.recording import Recorder
 from app.refusals import Refusal
 from app.registry import node_directory, standing
 from app.registry.agreement_document import Draft, unsigned_by
-from app.registry.current import InForce, in_database, in_log
+from app.registry.current import RevisionInForce, in_database, in_log
 from app.registry.files import NodeFileInvalid
 from app.registry.node_directory import Filed, NodeDirectory
 from app.registry.revision import RevisionInvalid, load_signed, read_signers
@@ -146,7 +146,7 @@ def _same_log(directory: NodeDirectory, origin: str) -> None:
         raise RevisionInvalid(f"node.yaml: the log is named {origin} and stays so; origin cannot change")
 
 
-def _before(connection: Connection) -> InForce | None:
+def _before(connection: Connection) -> RevisionInForce | None:
     """What is in force by the database, which must be what the log names last, its documents archived unaltered."""
     held = in_database(connection)
     if held != in_log(connection):
@@ -164,7 +164,7 @@ def _before(connection: Connection) -> InForce | None:
     return held
 
 
-def _hold(before: InForce | None, directory: NodeDirectory, digest: str) -> None:
+def _hold(before: RevisionInForce | None, directory: NodeDirectory, digest: str) -> None:
     """Raise `RollBack` unless the directory is the one in force or a later one."""
     number = directory.rules.revision
     if before is None or number > before.revision or (number, digest) == (before.revision, before.directory):

@@ -46,7 +46,7 @@ _MEMBERS: dict[str, set[type]] = {
 }
 _UNTIMED = tuple(field.name for field in fields(Facts) if field.name != "at")
 _EPOCH = datetime.fromtimestamp(0, UTC)
-KEPT_DOCUMENTS = 4_096
+KEPT_DOCUMENTS = 16_384
 
 
 def to_document(facts: Facts, *, known_purpose: bool = False) -> dict[str, Any]:

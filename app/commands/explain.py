@@ -50,6 +50,14 @@ _SAYS: dict[Language, dict[str, str]] = {
         "lacking": "不满足准予条件",
         "outweighed": "满足准予条件但被否决",
         "columns": "规则|效力|条款|理由|缺少的条件",
+        "agreement:kind": "共享协议",
+        "standing-terms:kind": "公布条款",
+        "approved:state": "待签署",
+        "active:state": "生效",
+        "suspended:state": "暂停",
+        "expired:state": "已到期",
+        "revoked:state": "已终止",
+        "superseded:state": "已被替代",
     },
 }
 
@@ -75,7 +83,17 @@ def explain(lang: Language, at: str | None, attributes: tuple[str, ...], **given
         except (NotKnown, ValueError) as error:
             raise click.UsageError(str(error)) from None
     department = registry.departments.clients[wanted.client].department
-    _show(found, lang, (wanted.client, department, wanted.service, wanted.purpose, wanted.at.isoformat()))
+    _show(
+        found,
+        lang,
+        (
+            wanted.client,
+            department,
+            wanted.service,
+            wanted.purpose,
+            wanted.at.astimezone(CHINA).isoformat(timespec="seconds"),
+        ),
+    )
     sys.exit(0 if found.examination.decision.permitted else 1)
 
 
@@ -95,8 +113,8 @@ def _show(found: Explained, lang: Language, question: tuple[str, ...]) -> None:
     out.print(says[str(decision.permitted)].format(decision.revision, decision.digest), style="bold")
     out.print(_terms(found.agreement, says))
     table = Table(box=SIMPLE_HEAD, show_lines=False)
-    for heading in says["columns"].split("|"):
-        table.add_column(heading, overflow="fold")
+    for place, heading in enumerate(says["columns"].split("|")):
+        table.add_column(heading, overflow="fold", no_wrap=place == 0)
     for effect, rule, missing in _lines(found):
         reason = {"en": rule.reason_en, "zh": rule.reason_zh}[lang]
         needs = "\n".join(getattr(need, lang) for need in missing.missing) if missing else ""
@@ -127,4 +145,5 @@ def _terms(agreement: Agreement | None, says: dict[str, str]) -> str:
     terms = agreement.terms
     signed = says["signed" if terms.signed else "unsigned"]
     begin, end = terms.valid_from.isoformat(), terms.valid_until.isoformat()
-    return says["agreement"].format(terms.id, terms.kind, terms.state, signed, begin, end, terms.digest)
+    kind, state = says.get(f"{terms.kind}:kind", terms.kind), says.get(f"{terms.state}:state", terms.state)
+    return says["agreement"].format(terms.id, kind, state, signed, begin, end, terms.digest)

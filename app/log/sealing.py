@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE = 12
@@ -22,4 +23,6 @@ class Sealer:
 
     def open(self, sealed: bytes, identifier: str) -> bytes:
         """The content again. Raises `cryptography.exceptions.InvalidTag` for other bytes, key or id."""
+        if len(sealed) < NONCE:
+            raise InvalidTag  # the cipher itself would raise another error
         return self._cipher.decrypt(sealed[:NONCE], sealed[NONCE:], identifier.encode())

@@ -43,7 +43,7 @@ class NotInForce(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class RevisionInForce:
     """The revision in force: number, digests of node directory and rule set (`sha256-<hex>`), index of its record."""
 
     revision: int
@@ -172,17 +172,17 @@ def in_force(connection: Connection) -> tuple[int, int, str]:
     return row.epoch, row.revision, row.directory
 
 
-def in_database(connection: Connection) -> InForce | None:
+def in_database(connection: Connection) -> RevisionInForce | None:
     """The revision that the database says is in force, with its place in the log and the rule set named there."""
     registry, entry = tables.registry, tables.log_entry
     query = select(registry, entry.c.body).outerjoin(entry, entry.c.idx == registry.c.idx)
     row = connection.execute(query).first()
     if row is None:
         return None
-    return InForce(row.revision, row.directory, _rules(orjson.loads(row.body or b"{}")), row.idx)
+    return RevisionInForce(row.revision, row.directory, _rules(orjson.loads(row.body or b"{}")), row.idx)
 
 
-def in_log(connection: Connection) -> InForce | None:
+def in_log(connection: Connection) -> RevisionInForce | None:
     """The revision that the log names last as put in force."""
     entry, decision = tables.log_entry.c, tables.decision.c
     query = (
@@ -196,7 +196,7 @@ def in_log(connection: Connection) -> InForce | None:
     if row is None:
         return None
     said = orjson.loads(row.body)
-    return InForce(said["revision"], said["directory"], _rules(said), row.idx)
+    return RevisionInForce(said["revision"], said["directory"], _rules(said), row.idx)
 
 
 def _rules(said: Mapping[str, Any]) -> str:

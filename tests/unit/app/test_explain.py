@@ -12,6 +12,7 @@ import pytest
 from app.explaining import Wanted, explained
 from app.settings import SettingInvalid
 from policies.decision import explain
+from policies.facts import STATES
 from tests.nodes import running
 from tests.nodes.commands import altered, copied_database, run, settings_of
 from tests.nodes.directories import AGREEMENT, BEGIN
@@ -101,7 +102,27 @@ def test_words_are_chinese_on_request(says: Explain) -> None:
     assert "办件编号缺失或不符合约定格式。" in output
     assert "缺少的条件" in output
     assert "该事项属于无条件共享类" in output
-    assert "would permit" not in output
+    assert f"适用 {NAME}：共享协议，生效，各方签名有效" in output
+    assert not {"would permit", "active", "permits"} & set(output.split())
+
+
+@pytest.mark.parametrize("state", sorted(set(STATES) - {"active"}))
+def test_agreement_in_another_state_is_said_to_be_so(
+    own: RunningNode, says: Explain, tmp_path: Path, state: str
+) -> None:
+    url = copied_database(own, tmp_path)
+    altered(url, "UPDATE agreement SET state = ? WHERE id = ?", state, NAME)
+    code, output = says(*ASKED, DATABASE_URL=url)
+    if state == "approved":
+        # It waits for signatures, so that no question comes under it yet.
+        assert (code, f"comes under {NAME}" in output) == (1, False)
+    else:
+        assert (code, f"agreement, {state}, signed" in output, "terms-not-active forbids" in output) == (
+            1,
+            True,
+            True,
+        )
+        assert state not in says(*ASKED, "--lang", "zh", DATABASE_URL=url)[1].split("，")
 
 
 def test_withheld_service_quotes_the_providers_ground(says: Explain) -> None:

@@ -59,6 +59,17 @@ def test_one_context_serves_every_connection_of_a_process(env: dict[str, str]) -
     assert first.minimum_version is ssl.TLSVersion.TLSv1_3
 
 
+@pytest.mark.parametrize("fault", ["KEYS_DIR", "NODE_DIR", "DATABASE_URL"])
+def test_reload_that_fails_leaves_the_master_alive(
+    env: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    """gunicorn's master ends with whatever its SIGHUP handler raises, and all workers with it."""
+    (tmp_path / "empty").mkdir()
+    broken = f"sqlite:///{tmp_path}" if fault == "DATABASE_URL" else str(tmp_path / "empty")
+    Server(Settings.from_env(env | {f"HECHA_{fault}": broken})).reload()
+    assert "the running revision stays in force: " in caplog.text
+
+
 def test_application_is_made_from_the_environment(
     env: dict[str, str], ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

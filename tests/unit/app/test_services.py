@@ -68,7 +68,7 @@ def test_empty_node_directory_refuses_to_start(env: dict[str, str], tmp_path: Pa
     folder = tmp_path / "directory"
     folder.mkdir()
     settings = Settings.from_env(env | {"HECHA_NODE_DIR": str(folder)})
-    with pytest.raises(NodeFileInvalid, match=r"node\.yaml"):
+    with pytest.raises(NodeFileInvalid, match=r"revision\.jws is missing"):
         prepare_state(settings, env)
 
 

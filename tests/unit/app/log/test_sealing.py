@@ -41,3 +41,9 @@ def test_any_flipped_bit_is_noticed(bit: int) -> None:
     sealed[bit // 8] ^= 1 << bit % 8
     with pytest.raises(InvalidTag):
         SEALER.open(bytes(sealed), "id")
+
+
+@pytest.mark.parametrize("length", range(NONCE + 16))
+def test_content_cut_short_is_noticed_at_any_length(length: int) -> None:
+    with pytest.raises(InvalidTag):
+        SEALER.open(SEALER.seal(b"match", "id")[:length], "id")
