@@ -1,4 +1,4 @@
-"""fsck for the decision log: re-derives leaf hashes, tree nodes, head and index from storage, and names damage.
+"""fsck for the decision log: re-derives leaf hashes, tree, head, index and agreements from storage, and names damage.
 
 Salts, charges, subject tags and results stand in no clear member of a record, so they cannot be re-derived here.
 """
@@ -6,7 +6,7 @@ Salts, charges, subject tags and results stand in no clear member of a record, s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
@@ -31,6 +31,11 @@ INDEXED = {
     "decision": "decision",
     "limit_reached": "limit",
     "state": "state",
+}
+
+# Where an agreement stands after a step of it; a signature alone moves nothing.
+STANDS = {state: state for state in ("active", "suspended", "revoked", "expired", "superseded")} | {
+    "resumed": "active"
 }
 
 
@@ -117,15 +122,28 @@ def _index(connection: Connection, report: Report) -> None:
     entry, row = tables.log_entry, tables.decision
     query = select(entry.c.body, entry.c.idx.label("place"), row).outerjoin(row, row.c.idx == entry.c.idx)
     query = query.order_by(entry.c.idx).execution_options(yield_per=TILE)
+    stands: dict[str, str] = {}
     for found in connection.execute(query):
         if found.id is None:
             report.damage.append(f"entry {found.place} is not in the index")
             continue
         record = json.loads(found.body)
+        if record.get("kind") == "agreement" and record["state"] in STANDS:
+            stands[record["about"]] = STANDS[record["state"]]
         for column, member in INDEXED.items():
             # A step of the node's own has no consumer and no client, which the index keeps as empty text.
             if (getattr(found, column) or None) != record.get(member, "none" if member == "limit" else None):
                 report.damage.append(f"the index has another {column} than entry {found.place}")
+    _agreements(connection, report, stands)
     strays = select(func.count()).select_from(row).where(row.c.idx >= report.entries)
     if stray := connection.execute(strays).scalar_one():
         report.damage.append(f"the index has {stray} decisions that the log does not have")
+
+
+def _agreements(connection: Connection, report: Report, stands: Mapping[str, str]) -> None:
+    """Hold where each agreement stands against the last step of it in the log."""
+    row = tables.agreement.c
+    for identifier, state in connection.execute(select(row.id, row.state).order_by(row.id)):
+        if stands.get(identifier, "approved") != state:
+            said = stands.get(identifier, "approved")
+            report.damage.append(f"agreement {identifier} stands as {state}, and the log says {said}")

@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import update
 
 from app.log import tables
+from app.log.check import check
+from tests.nodes.agreements import moved
 from tests.nodes.problems import pointers, problem
-from tests.nodes.running import RunningNode
+from tests.nodes.running import OwnNode, RunningNode
 from tests.nodes.steps import (
     APPLICANT,
     AUTHORITY,
@@ -152,3 +154,17 @@ def test_expired_agreement_leaves_its_place_to_a_new_one(own: RunningNode, parti
         table = tables.agreement
         connection.execute(update(table).where(table.c.id == old).values(valid_until=int(time.time()) - 1))
     assert parties.taken(parties.send(APPLICANT, f"{path(new)}/signatures", body))["state"] == "active"
+
+
+def test_agreement_set_back_to_active_in_the_database_is_found_by_the_check(own_node: OwnNode) -> None:
+    """Whoever can write the database can say that a revoked agreement is active; the log says otherwise."""
+    node = own_node()
+    identifier = "hz-hrss-employment-status-unemployment-benefit"
+    moved(node, identifier, "revoked")
+    assert check(node.node.store, node.node.vkey).sound
+    row = tables.agreement
+    with node.node.store.writing() as connection:
+        connection.execute(update(row).where(row.c.id == identifier).values(state="active"))
+    assert check(node.node.store, node.node.vkey).damage == [
+        f"agreement {identifier} stands as active, and the log says revoked"
+    ]

@@ -46,7 +46,9 @@ def drawn(question: str) -> list[Account]:
 def answer(start: bytes = b"", end: bytes = b"") -> Answer:
     """What a source answers in which these values stand; none is no row."""
     columns = {"start": start, "end": end}
-    return Answer(Code.MATCH, {}, {name: frozenset([value]) if value else frozenset() for name, value in columns.items()})
+    return Answer(
+        Code.MATCH, {}, {name: frozenset([value]) if value else frozenset() for name, value in columns.items()}
+    )
 
 
 @dataclass(slots=True)
@@ -147,7 +149,11 @@ def test_repeat_that_is_free_is_charged_anew_once_its_values_have_gone(charging:
     """Its answer is news by then."""
     asked(charging, 1, "q1", Source(OLD))
     made = asked(charging, 2, "q1", Source(NEW))
-    assert {name: row[0] for name, row in charges(made).items()} == {QUOTA.name: 1, START.name: 1_000, END.name: 1_000}
+    assert {name: row[0] for name, row in charges(made).items()} == {
+        QUOTA.name: 1,
+        START.name: 1_000,
+        END.name: 1_000,
+    }
     assert charges(made)[START.name][2] is True
 
 

@@ -65,7 +65,13 @@ def recorded(store: Store, signer: NoteSigner, content: bytes, as_of: str | None
     """An answer as the recorder keeps it: sealed behind its record's salt; its index in the log."""
     made = entry(7, sealed_salt=SEALER.seal(bytes(SALT) + content, "decision-00000007"))
     who = {"consumer": "c", "client": "c"}
-    record = {"kind": "question", "id": "decision-00000007", "at": "2026-11-22T06:00:00Z", "state": "malformed", **who}
+    record = {
+        "kind": "question",
+        "id": "decision-00000007",
+        "at": "2026-11-22T06:00:00Z",
+        "state": "malformed",
+        **who,
+    }
     made.body = seal(record | ({"as_of": as_of} if as_of else {}), {}, bytes(32)).body
     return Sequencer(store, signer).append(made)
 

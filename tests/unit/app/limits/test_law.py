@@ -191,7 +191,9 @@ def test_redis_never_stands_lower_than_the_rows(ground_of_law: Ground, standing:
 @given(RUNS)
 @SETTINGS
 def test_without_concurrency_redis_stands_exactly_where_the_rows_do(ground_of_law: Ground, steps: Run) -> None:
-    alone = [item for step in steps for item in ([step] if step[0] != "begin" else [step, ("go on", 0), ("go on", 0)])]
+    alone = [
+        item for step in steps for item in ([step] if step[0] != "begin" else [step, ("go on", 0), ("go on", 0)])
+    ]
     alone = [item for item in alone if item[0] != "fail"]
     account = run(ground_of_law, alone, (frozenset([number, number + 1]) for number in count()))
     front, truth = in_redis(ground_of_law, account), in_rows(ground_of_law, account)

@@ -256,7 +256,9 @@ def test_many_stop_at_the_first_that_is_refused_and_keep_those_before(store: Sto
     assert (size(store), documents(store)) == (1, [b"document 0"])
 
 
-def test_many_into_a_database_that_cannot_be_written_are_not_written(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_many_into_a_database_that_cannot_be_written_are_not_written(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     folder = tmp_path_factory.mktemp("bare")

@@ -14,7 +14,7 @@ from app.log import tables
 from app.log.storage import StoreUnavailable, archive
 from app.registry import current as module
 from app.registry.catalogue import Service
-from app.registry.current import LOOK_EVERY_S, Current, NotInForce, in_force
+from app.registry.current import LOOK_EVERY_S, Current, NotInForce, archived_directory, in_force
 from app.server import put_in_force
 from app.settings import Settings
 from tests.nodes.agreements import moved
@@ -230,18 +230,26 @@ def test_altered_directory_in_the_archive_is_not_loaded(own: RunningNode, binder
         Current(own.node.store, binder)
 
 
-def test_directory_that_this_version_reads_otherwise_is_not_loaded(own: RunningNode, binder: Binder) -> None:
+def test_directory_that_this_version_reads_otherwise_is_not_loaded(own: RunningNode) -> None:
     with own.node.store.writing() as connection:
-        content = b'{"node.yaml":"unknown: member\\n"}'
-        digest = archive(connection, "directory", content)
+        digest = archive(connection, "directory", b'{"node.yaml":"unknown: member\\n"}')
+        with pytest.raises(NotInForce, match="that this version reads"):
+            archived_directory(connection, digest)
+
+
+def test_row_that_names_another_directory_than_the_log_is_not_believed(own: RunningNode, binder: Binder) -> None:
+    with own.node.store.writing() as connection:
+        digest = archive(connection, "directory", b'{"node.yaml":"unknown: member\\n"}')
         connection.execute(update(tables.registry).values(directory=digest))
-    with pytest.raises(NotInForce, match="that this version reads"):
+    with pytest.raises(NotInForce, match="the database and the log name different revisions"):
         Current(own.node.store, binder)
 
 
 def test_altered_agreement_in_the_archive_permits_nothing(own: RunningNode, binder: Binder) -> None:
     with own.node.store.writing() as connection:
-        digest = connection.execute(select(tables.agreement.c.digest).where(tables.agreement.c.id == TERMS)).scalar_one()
+        digest = connection.execute(
+            select(tables.agreement.c.digest).where(tables.agreement.c.id == TERMS)
+        ).scalar_one()
         mine = tables.archive.c.digest == digest
         content = bytes(connection.execute(select(tables.archive.c.content).where(mine)).scalar_one())
         wider = content.replace(b'"bits":240', b'"bits":999')
@@ -250,4 +258,3 @@ def test_altered_agreement_in_the_archive_permits_nothing(own: RunningNode, bind
     current = Current(own.node.store, binder)
     assert current.registry.agreements.find(TERMS) is None
     current.close()
-
