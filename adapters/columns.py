@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Context, Decimal
 from functools import lru_cache
+from math import isfinite
 from typing import Final
 from uuid import UUID
 
@@ -117,7 +118,7 @@ def _written(raw: object) -> str:
         return _local_day(raw).isoformat()
     if isinstance(raw, date):
         return raw.isoformat()
-    if isinstance(raw, float) and abs(raw) < _TOO_LARGE:
+    if isinstance(raw, float) and isfinite(raw) and abs(raw) < _TOO_LARGE:
         return str(amount_of(raw))
     if isinstance(raw, Decimal) and raw.is_finite() and abs(raw.adjusted()) < _LONGEST_NUMBER:
         return f"{raw:f}"

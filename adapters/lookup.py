@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -43,8 +44,18 @@ def relation_of(name: str, columns: Iterable[str]) -> FromClause:
 def lookup(dialect: Dialect, relation: str, key: str, columns: Sequence[str]) -> Fetch:
     """Return a function that fetches key and columns, in this order, of all rows with one of the keys.
 
-    Columns stand qualified by their relation: SQLite would take a quoted name of no column for a text.
+    Its statement is built when it is first used: a node of hundreds of services would start late otherwise.
     """
+    built = cache(partial(_lookup, dialect, relation, key, tuple(columns)))
+
+    def fetched(connection: PoolProxiedConnection, keys: Sequence[str]) -> Rows:
+        return built()(connection, keys)
+
+    return fetched
+
+
+def _lookup(dialect: Dialect, relation: str, key: str, columns: Sequence[str]) -> Fetch:
+    # Columns stand qualified by their relation: SQLite would take a quoted name of no column for a text.
     source = relation_of(relation, (key, *columns))
     wanted = [source.c[key], *(source.c[item].label(f"c{place}") for place, item in enumerate(columns))]
     if dialect.name == "sqlite":

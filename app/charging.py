@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from adapters.base import Answer
@@ -128,4 +129,10 @@ class Charging:
             self.limiter.settle(reservation, event.index, values)
 
     def _values(self, account: Account, answer: Answer) -> str:
-        return text_of(answer.values.get(account.column or "", frozenset()), self.key_id)
+        return _text(answer.values.get(account.column or "", frozenset()), self.key_id)
+
+
+@lru_cache(256)
+def _text(values: frozenset[bytes], key_id: str) -> str:
+    # Asked for twice for each account, and only where there are values: time must not tell that there are.
+    return text_of(values, key_id)

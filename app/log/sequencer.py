@@ -117,7 +117,7 @@ class Sequencer:
                 _hash(entry)
             try:
                 with self._store.writing() as connection:
-                    self._commit(connection, group)
+                    self._commit(connection, group, self._head(connection))
             except StoreUnavailable as error:
                 raise NotWritten(str(error)) from None
             for entry in group:
@@ -147,9 +147,10 @@ class Sequencer:
         group: list[Entry] = []
         try:
             with self._store.writing() as connection:
-                # Taken only now: whoever came while another process wrote goes along.
+                head = self._head(connection)
+                # Taken only now, under the writer's lock: whoever came while another process wrote goes along.
                 group = self._take()
-                self._commit(connection, group)
+                self._commit(connection, group, head)
         except Exception as error:  # noqa: BLE001 - followers must wake whatever happened to their leader
             group = group or self._take()
             text = str(error) if isinstance(error, (StoreUnavailable, NotWritten)) else type(error).__name__
@@ -160,8 +161,10 @@ class Sequencer:
             self.last_index = max(self.last_index, *written, -1)
         return group
 
-    def _commit(self, connection: Connection, group: list[Entry]) -> None:
-        head = connection.execute(_HEAD if self._store.sqlite else _HEAD.with_for_update()).one()
+    def _head(self, connection: Connection) -> Any:
+        return connection.execute(_HEAD if self._store.sqlite else _HEAD.with_for_update()).one()
+
+    def _commit(self, connection: Connection, group: list[Entry], head: Any) -> None:
         current, epoch = _admitted(connection, group, head)
         if not current:
             return
@@ -196,15 +199,15 @@ def _admitted(connection: Connection, group: list[Entry], head: Any) -> tuple[li
     admitted: list[Entry] = []
     epoch, now = head.epoch, time.time()
     for entry in group:
-        entry.index = head.size + len(admitted)
+        for offset, one in enumerate((entry, *entry.also)):
+            one.index = head.size + len(admitted) + offset
         moved = epoch + entry.moves_epoch
         try:
             _hold(entry, head.generation, epoch, now)
             if entry.change is not None:
                 # A change that is refused takes nothing with it of the others in the group.
                 with connection.begin_nested():
-                    for offset, one in enumerate((entry, *entry.also)):
-                        one.index = entry.index + offset
+                    for one in (entry, *entry.also):
                         if one.change is not None:
                             one.change(connection, Place(one.index, moved))
         except (ReservationStale, RegistryChanged, Refusal) as error:

@@ -109,8 +109,8 @@ def permits(records: Sequence[dict[str, Any]], digest: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[RunningNode]:
-    """A node of four workers."""
+def node() -> Iterator[RunningNode]:
+    """A node of four worker processes."""
     with demo_folder() as var:
         edits: dict[str, Callable[[str], str]] = {
             f"agreements/round-{number}.yaml": partial(agreement, f"round-{number}", None) for number in range(ROUNDS)
@@ -118,8 +118,8 @@ def workers() -> Iterator[RunningNode]:
         (var / "edited").mkdir()
         folder = running.edited(Ground(var, var / "unused", iter(())), var / "edited", edits)
         settings = {"HECHA_NODE_DIR": str(folder), "HECHA_WORKERS": "4", "HECHA_THREADS": "8"}
-        with running_node(var, **settings) as node:
-            yield node
+        with running_node(var, **settings) as made:
+            yield made
 
 
 def put_in_force(node: RunningNode, identifier: str, until: datetime) -> None:
@@ -134,8 +134,7 @@ def put_in_force(node: RunningNode, identifier: str, until: datetime) -> None:
 
 
 @pytest.mark.slow
-def test_agreement_ends_exact_at_the_second_under_load(workers: RunningNode) -> None:
-    node = workers
+def test_agreement_ends_exact_at_the_second_under_load(node: RunningNode) -> None:
     ends_at = (datetime.now(UTC) + timedelta(seconds=ENDS_IN_S)).replace(microsecond=0)
     put_in_force(node, "ends-soon", ends_at)
     assert datetime.now(UTC) < ends_at - timedelta(seconds=1), "the reload took too long"
@@ -156,9 +155,8 @@ def test_agreement_ends_exact_at_the_second_under_load(workers: RunningNode) -> 
 
 
 @pytest.mark.slow
-def test_no_permit_follows_the_revocation_in_the_log(workers: RunningNode) -> None:
+def test_no_permit_follows_the_revocation_in_the_log(node: RunningNode) -> None:
     """A dozen agreements, each revoked by the provider's steward while a dozen threads ask under it."""
-    node = workers
     with ExitStack() as stack:
         steward = stack.enter_context(node.client("hz-tax-steward"))
         for number in range(ROUNDS):

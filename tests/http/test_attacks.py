@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -107,11 +108,16 @@ def _known(subject: Subject) -> dict[str, object]:
 def test_caller_chooses_no_tolerance() -> None:
     """T2: tolerance and grid are the provider's; a caller that sends its own is refused."""
     (subject,) = buyers(1, Random(2), GRID)
-    body = {"purpose": "property-tax", "case": "LV-0001", "operator": "officer.1", **_known(subject)}
-    declared = {"contract_number": subject.contract, "price": amounts(Random(3), subject.price, GRID)}
+    body: dict[str, Any] = {"purpose": "property-tax", "case": "LV-0001", "operator": "officer.1"}
+    body |= _known(subject)
+    declared: dict[str, Any] = {"contract_number": subject.contract, "price": amounts(Random(3), subject.price, GRID)}
     with simulated([subject], {}) as target:
         assert target.ask("hz-tax-levy", body | {"declared": declared}).slug == "answered"
-        finer = [{"tolerance": "1.00"}, {"declared": {**declared, "tolerance": "1.00"}}, {"grid": "1.00"}]
+        finer: list[dict[str, Any]] = [
+            {"tolerance": "1.00"},
+            {"declared": {**declared, "tolerance": "1.00"}},
+            {"grid": "1.00"},
+        ]
         for extra in finer:
             assert target.ask("hz-tax-levy", {**body, "declared": declared, **extra}).slug == "invalid-request"
         for price in ({"value": "1.00", "tolerance": "1.00"}, "1280000.00±1", 1_280_000):

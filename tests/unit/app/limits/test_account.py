@@ -41,8 +41,9 @@ LOCAL = [
 ]
 
 
-@pytest.mark.parametrize(("per", "at", "name", "begin", "end"), LOCAL)
-def test_periods_are_those_of_the_calendar_in_shanghai(per: str, at: str, name: str, begin: str, end: str) -> None:
+@pytest.mark.parametrize("row", LOCAL, ids=" ".join)
+def test_periods_are_those_of_the_calendar_in_shanghai(row: tuple[str, str, str, str, str]) -> None:
+    per, at, name, begin, end = row
     midnights = (datetime.fromisoformat(f"{day}T00:00:00+08:00") for day in (begin, end))
     assert period(per, datetime.fromisoformat(at)) == (name, *midnights)
 

@@ -124,44 +124,60 @@ Run = list[tuple[str, int]]
 """What happens: a question begins at a process, one of those under way goes on or fails, the source changes."""
 
 
-def run(ground: Ground, steps: Run, values: Iterator[frozenset[int]]) -> str:
-    """Let it happen, end what is under way, and tell Redis of every record; the account's name."""
-    note(f"{steps}")
-    account = f"budget/{next(ground.numbers)}"
-    now = answer_of(next(values))
-    under_way: list[Asking] = []
+@dataclass(slots=True)
+class Play:
+    """What happens on one account, step by step."""
 
-    def go_on(asking: Asking) -> None:
-        try:
-            goes_on = asking.go_on(now)
-        except Refusal:
-            asking.fail()
-            goes_on = False
-        if not goes_on:
-            under_way.remove(asking)
+    ground: Ground
+    values: Iterator[frozenset[int]]
+    account: str
+    now: Answer
+    under_way: list[Asking] = field(default_factory=list)
 
-    for what, which in steps:
+    def take(self, what: str, which: int) -> None:
+        """One step; of those under way, the one at that place takes it."""
         if what == "begin":
-            under_way.append(begun(ground, account, which))
-            go_on(under_way[-1])
+            self.under_way.append(begun(self.ground, self.account, which))
+            self.go_on(self.under_way[-1])
         elif what == "change":
-            now = answer_of(next(values))
-        elif under_way:
-            asking = under_way[which % len(under_way)]
-            if what == "go on":
-                go_on(asking)
-            else:
-                asking.fail()
-                under_way.remove(asking)
-    while under_way:
-        go_on(under_way[0])
-    # Where the account began anew and every request that drew on it failed since, the next record says so.
-    last = begun(ground, account, 9, limit=10**6)
-    while last.go_on(now):
-        pass
-    for charging in ground.charging:
-        charging.limiter.refund(charging.limiter.reserve("news", [], -1, NOW))
-    return account
+            self.now = answer_of(next(self.values))
+        elif self.under_way:
+            asking = self.under_way[which % len(self.under_way)]
+            (self.go_on if what == "go on" else self.fail)(asking)
+
+    def go_on(self, asking: Asking) -> None:
+        try:
+            goes_on = asking.go_on(self.now)
+        except Refusal:
+            self.fail(asking)
+            return
+        if not goes_on:
+            self.under_way.remove(asking)
+
+    def fail(self, asking: Asking) -> None:
+        asking.fail()
+        self.under_way.remove(asking)
+
+    def end(self) -> None:
+        """End what is under way, and tell Redis of every record."""
+        while self.under_way:
+            self.go_on(self.under_way[0])
+        # Where the account began anew and every request that drew on it failed since, the next record says so.
+        last = begun(self.ground, self.account, 9, limit=10**6)
+        while last.go_on(self.now):
+            pass
+        for charging in self.ground.charging:
+            charging.limiter.refund(charging.limiter.reserve("news", [], -1, NOW))
+
+
+def run(ground: Ground, steps: Run, values: Iterator[frozenset[int]]) -> str:
+    """Let it happen; the account's name."""
+    note(f"{steps}")
+    play = Play(ground, values, f"budget/{next(ground.numbers)}", answer_of(next(values)))
+    for what, which in steps:
+        play.take(what, which)
+    play.end()
+    return play.account
 
 
 WHAT = st.sampled_from(["begin", "go on", "go on", "go on", "fail", "change"])

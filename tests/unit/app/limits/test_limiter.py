@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,8 +14,8 @@ import pytest
 import redis
 from sqlalchemy import insert, select
 
-from app.limits.account import SHANGHAI, Account, Exhausted, Reservation
-from app.limits.limiter import Limiter
+from app.limits.account import SHANGHAI, Account, Reservation
+from app.limits.limiter import Limiter, _run_id
 from app.limits.rebuild import STATE
 from app.log import tables
 from app.log.storage import Store
@@ -242,3 +243,30 @@ def test_process_that_knows_of_later_commits_distrusts_an_older_redis(store: Sto
     assert other.reserve("c", [], -1, NOW)
     refusal = stopped(limiter, "d")
     assert refusal.slug == "limiter-unavailable"
+
+
+def test_redis_that_does_not_answer_in_time_stops_the_question_and_hears_the_news_later(
+    limiter: Limiter, url: str
+) -> None:
+    """Whether it drew or not nobody knows: what was recorded is told again, and told twice does no harm."""
+    first = limiter.reserve("first", [BUDGET], -1, NOW)
+    waiting = limiter.reserve("waiting", [], -1, NOW)
+    limiter.settle(first, 1, {BUDGET.name: "k:v"})
+    with closing(redis.Redis.from_url(url)) as client:
+        client.client_pause(2_300)
+    refusal = stopped(limiter, "second", BUDGET)
+    assert (refusal.slug, refusal.headers) == ("limiter-unavailable", {"Retry-After": "1"})
+    time.sleep(0.5)
+    again = limiter.reserve("third", [BUDGET], -1, NOW)
+    assert (again.charges, again.known, again.paid_at) == ((), {BUDGET.name: "k:v"}, 1)
+    limiter.refund(waiting)
+
+
+def test_server_that_does_not_say_which_run_it_is_cannot_be_trusted() -> None:
+    """Without it nobody would see that it was started again over an older state."""
+    assert _run_id(b"# Server\r\nredis_version:7\r\nrun_id:abc\r\n") == "abc"
+    assert _run_id({"run_id": "abc"}) == "abc"
+    says_nothing: list[Any] = [b"", b"# Server\r\nredis_version:7\r\n", {}]
+    for info in says_nothing:
+        with pytest.raises(redis.RedisError):
+            _run_id(info)

@@ -26,7 +26,7 @@ def asked(question: str) -> Account:
     return replace(ACCOUNT, question=question)
 
 
-def answered(limiter: Limiter, identifier: str, question: str, values: str, index: int = 1) -> Reservation:
+def answered(limiter: Limiter, identifier: str, question: str, values: str, *, index: int = 1) -> Reservation:
     """A question that was reserved, recorded and settled."""
     reservation = limiter.reserve(identifier, [asked(question)], -1, NOW)
     limiter.settle(reservation, index, {ACCOUNT.name: values})
@@ -180,7 +180,8 @@ def test_news_told_twice_changes_nothing(limiter: Limiter) -> None:
     assert limiter.renew(ACCOUNT, OLD, NEW)
     limiter.settle(replace(first, renewed=frozenset([ACCOUNT.name])), 1, {ACCOUNT.name: OLD})
     again = limiter.reserve("two", [asked("q2")], -1, NOW)
-    assert (again.known, again.renewed) == ({ACCOUNT.name: NEW}, {ACCOUNT.name})
+    assert again.known == {ACCOUNT.name: NEW}
+    assert again.renewed == {ACCOUNT.name}
 
 
 def test_renewal_without_redis_is_no_renewal(store: Store) -> None:

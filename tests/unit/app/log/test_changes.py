@@ -231,8 +231,9 @@ def test_no_permit_follows_its_revocation_however_many_race(store: Store, sequen
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(ask, number) for number in range(40)]
         moved = [pool.submit(sequencer.append, step(number)) for number in range(5)]
-        for future in [*asked, *moved]:
+        for future in asked:
             future.result(60)
+        assert sorted(future.result(60) for future in moved) == sorted({future.result(60) for future in moved})
     with store.reading() as connection:
         changes = sorted(connection.execute(select(tables.step.c.idx)).scalars())
     assert len(changes) == 5
@@ -268,3 +269,26 @@ def test_many_into_a_database_that_cannot_be_written_are_not_written(
     with pytest.raises(StoreUnavailable), bare.reading() as connection:
         connection.execute(select(tables.log_head))
     bare.close()
+
+
+def test_what_goes_along_is_written_right_behind_with_places_of_its_own(store: Store, sequencer: Sequencer) -> None:
+    """One agreement takes another's place: neither record stands without the other, and the epoch moves once."""
+    places: list[Place] = []
+
+    def seen(_connection: Connection, place: Place) -> None:
+        places.append(place)
+
+    first = step(0, seen)
+    first.also = (step(1, seen), entry(2))
+    assert sequencer.append(first) == 0
+    assert places == [Place(0, 1), Place(1, 1)]
+    assert [one.index for one in first.also] == [1, 2]
+    assert (size(store), epoch(store), documents(store)) == (3, 1, [b"document 0", b"document 1"])
+    assert sequencer.append(entry(3)) == 3
+
+
+def test_what_goes_along_is_refused_with_the_whole(store: Store, sequencer: Sequencer) -> None:
+    first = step(0)
+    first.also = (step(1, refuse),)
+    assert together(store, sequencer, [first, entry(2)]) == [REFUSED, 1]
+    assert documents(store) == []

@@ -258,8 +258,10 @@ def test_head_that_moved_meanwhile_is_not_overwritten(store: Store, signer: Note
     """Compare-and-swap: a writer that ignored the lock loses, and there are never two histories."""
     on, off = (
         (
-            "CREATE TRIGGER rival BEFORE UPDATE OF checkpoint ON log_head WHEN old.size = 0 BEGIN "
-            "UPDATE log_head SET size = 7 WHERE id = 1; SELECT RAISE(IGNORE); END",
+            (
+                "CREATE TRIGGER rival BEFORE UPDATE OF checkpoint ON log_head WHEN old.size = 0 BEGIN "
+                "UPDATE log_head SET size = 7 WHERE id = 1; SELECT RAISE(IGNORE); END"
+            ),
             "DROP TRIGGER rival",
         )
         if store.sqlite

@@ -1,4 +1,4 @@
-"""The registry in force follows the database: what changed is loaded, what did not is kept, altered bytes are refused."""
+"""The registry in force follows the database: what changed is loaded, the rest is kept, altered bytes are refused."""
 
 from __future__ import annotations
 
