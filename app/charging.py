@@ -94,7 +94,9 @@ class Charging:
             if account.name in known and disjoint(known[account.name], self._values(account, answer))
         ]
         for account in changed:
-            self.limiter.renew(account, known[account.name], self._values(account, answer))
+            before = known[account.name]
+            # What was known stays known: a value that comes back must not begin the account once more.
+            self.limiter.renew(account, before, merged(before, self._values(account, answer)))
         return bool(changed)
 
     def charge(self, event: Event, answer: Answer) -> None:

@@ -63,17 +63,18 @@ def budgets(connection: Connection, account: str | None = None) -> Iterator[tupl
 
 def _folded(charges: Iterable[Any]) -> Spent:
     counted: list[Any] = []
+    spent = Spent()
     for row in charges:
+        # Over every beginning anew: a value that comes back must not begin the account once more.
+        spent.known = merged(spent.known, row.fingerprint or "")
         if row.renewed:
             counted = [before for before in counted if not _gone(before.fingerprint or "", row.fingerprint or "")]
         counted.append(row)
-    spent = Spent()
     for row in counted:
         before, _ = spent.questions.get(row.question, (0, 0))
         # A free repeat, noted for its values alone, makes no question paid.
         if row.amount or before:
             spent.questions[row.question] = max(before, row.amount), row.idx
-        spent.known = merged(spent.known, row.fingerprint or "")
     return spent
 
 

@@ -72,7 +72,7 @@ OLD, NEW, BOTH = "k:old", "k:new", "k:new,old"
 FOLDS: dict[str, tuple[list[tuple[str, int, str, bool]], int, str]] = {
     "values are remembered together": ([("q", 1, OLD, False), ("r", 2, NEW, False)], 3, BOTH),
     "nothing renews that does not say so": ([("q", 1, OLD, False), ("r", 2, NEW, False)], 3, BOTH),
-    "renewed under other values": ([("q", 1, OLD, False), ("r", 2, NEW, True)], 2, NEW),
+    "renewed under other values": ([("q", 1, OLD, False), ("r", 2, NEW, True)], 2, BOTH),
     "renewed while an old value stands": ([("q", 1, OLD, False), ("r", 2, BOTH, True)], 3, BOTH),
     "renewed under the same value": ([("q", 1, OLD, False), ("r", 2, OLD, True)], 3, OLD),
     "many values never renew": ([("q", 1, MANY, False), ("r", 2, NEW, True)], 3, MANY),
@@ -81,12 +81,12 @@ FOLDS: dict[str, tuple[list[tuple[str, int, str, bool]], int, str]] = {
     "renewed under unknown values": ([("q", 1, OLD, False), ("r", 2, "", True)], 3, OLD),
     "unknown values are as good as gone": ([("q", 1, "", False), ("r", 2, NEW, True)], 2, NEW),
     "unknown values under unknown ones stay": ([("q", 1, "", False), ("r", 2, "", True)], 3, ""),
-    "two that renewed for one change": ([("q", 1, OLD, False), ("r", 2, NEW, True), ("s", 4, NEW, True)], 6, NEW),
+    "two that renewed for one change": ([("q", 1, OLD, False), ("r", 2, NEW, True), ("s", 4, NEW, True)], 6, BOTH),
     "asked before and recorded after": ([("q", 1, OLD, False), ("r", 2, NEW, True), ("s", 4, OLD, False)], 6, BOTH),
-    "asked after and recorded before": ([("q", 1, OLD, False), ("s", 4, NEW, False), ("r", 2, NEW, True)], 6, NEW),
-    "same question again after renewing": ([("q", 5, OLD, False), ("q", 5, NEW, True)], 5, NEW),
+    "asked after and recorded before": ([("q", 1, OLD, False), ("s", 4, NEW, False), ("r", 2, NEW, True)], 6, BOTH),
+    "same question again after renewing": ([("q", 5, OLD, False), ("q", 5, NEW, True)], 5, BOTH),
     "free repeat that saw more": ([("q", 5, OLD, False), ("q", 0, NEW, False)], 5, BOTH),
-    "free repeat of what is gone": ([("q", 5, OLD, False), ("r", 1, NEW, True), ("q", 0, NEW, False)], 1, NEW),
+    "free repeat of what is gone": ([("q", 5, OLD, False), ("r", 1, NEW, True), ("q", 0, NEW, False)], 1, BOTH),
 }
 
 
