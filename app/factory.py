@@ -37,8 +37,8 @@ def create_app(settings: Settings) -> Flask:
 def app_for(node: Node) -> Flask:
     """The application of a node that is already built."""
     limit = node.settings.max_body_bytes
-    registry = node.registry
-    app = bare_app(registry.directory, registry.agreements, limit)
+    # The questions of every service are documented when the document is first asked for: 500 take seconds.
+    app = _routes(limit)
     app.extensions["hecha"] = node
 
     def document(registry: Registry) -> bytes:
@@ -50,6 +50,12 @@ def app_for(node: Node) -> Flask:
 
 def bare_app(directory: NodeDirectory, held: Agreements, max_body_bytes: int) -> Flask:
     """Routes and documents without a node behind them: enough to write openapi.json."""
+    app = _routes(max_body_bytes)
+    documents.add_questions(app.extensions[documents.API], directory.catalogue, held)
+    return app
+
+
+def _routes(max_body_bytes: int) -> Flask:
     app = Flask("hecha", static_folder=None)
     app.url_map.merge_slashes = False  # a path with an empty part is unknown, not somewhere else
     app.config.update(documents.DOCUMENT_SETTINGS, MAX_CONTENT_LENGTH=max_body_bytes, JSON_SORT_KEYS=False)
@@ -61,7 +67,6 @@ def bare_app(directory: NodeDirectory, held: Agreements, max_body_bytes: int) ->
     for module in (tokens, catalogue, decisions, usage, applications, agreements, disputes, log, operations):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(verifications.blueprint)
-    documents.add_questions(api, directory.catalogue, held)
     documents.add_pages(app)
 
     @app.route("/livez")

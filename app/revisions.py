@@ -184,6 +184,8 @@ def _missing(connection: Connection, directory: NodeDirectory, filed: list[Filed
     rows = connection.execute(select(tables.agreement.c.id, tables.agreement.c.digest))
     held: dict[str, str] = {row.id: row.digest for row in rows}
     now = datetime.now(UTC)
+    # Of ten thousand new agreements few are in anybody's way: one look tells which to look at.
+    places = standing.places(connection)
     for item in filed:
         draft = item.draft
         if draft.id not in held:
@@ -191,7 +193,8 @@ def _missing(connection: Connection, directory: NodeDirectory, filed: list[Filed
                 raise RevisionInvalid(
                     f"{item.name}: no valid signature of {', '.join(missing)}: nothing runs on an unsigned agreement"
                 )
-            if draft.valid_until > now and (others := _in_the_way(connection, draft, now)):
+            crowded = draft.valid_until > now and not places.isdisjoint(standing.places_of(draft))
+            if crowded and (others := _in_the_way(connection, draft, standing.taken(connection, draft), now)):
                 raise NodeFileInvalid(_taken(item, others[0]))
             yield item
         elif held[draft.id] != draft.digest:
@@ -247,9 +250,9 @@ def _in_force(directory: NodeDirectory, content: bytes, caller: Caller | None) -
     )
 
 
-def _in_the_way(connection: Connection, draft: Draft, now: datetime) -> list[str]:
-    """The agreements that are active for a purpose of this one, neither superseded by it nor past their end."""
-    rows = {other: standing.find(connection, other) for other in standing.taken(connection, draft)}
+def _in_the_way(connection: Connection, draft: Draft, taken: Iterable[str], now: datetime) -> list[str]:
+    """Those agreements that hold its places and are neither superseded by it nor past their end."""
+    rows = {other: standing.find(connection, other) for other in taken}
     return [
         other
         for other, row in rows.items()
@@ -269,9 +272,10 @@ def _agreement(item: Filed, now: datetime, live: AbstractSet[str]) -> Step:
     def change(connection: Connection, place: Place) -> None:
         archive(connection, "agreement", draft.document)
         if state == standing.ACTIVE:
-            if others := _in_the_way(connection, draft, now):
+            taken = standing.taken(connection, draft)
+            if others := _in_the_way(connection, draft, taken, now):
                 raise Refusal("conflict", _taken(item, others[0]) + ".")
-            for other in standing.taken(connection, draft):
+            for other in taken:
                 if other != draft.supersedes:
                     standing.move(connection, other, "expired", place.epoch)
             if superseded and draft.supersedes is not None:

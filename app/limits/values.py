@@ -1,8 +1,9 @@
 """Opaque fingerprints of source values, as text: which values the answers on one disclosure account were about.
 
 An account renews only when none of the values that earlier answers were ever about stands in the source any more
-(design: the budget renews when the source value has changed): a value that comes back renews nothing. A subject with several records renews with the last
-of them. Values that are unknown, too many to tell, or fingerprinted under another key never renew.
+(design: the budget renews when the source value has changed): a value that comes back renews nothing. A subject
+with several records renews with the last of them. Values that are unknown, too many to tell, or fingerprinted under
+another key never renew.
 """
 
 from __future__ import annotations

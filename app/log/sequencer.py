@@ -26,6 +26,7 @@ from evidence.checkpoint import Checkpoint
 from evidence.merkle import Frontier, leaf_hash
 from evidence.note import NoteSigner
 
+STEPS = 16  # that many changes with their records keep the writer's lock as long
 GROUP = 128  # entries a transaction: some 10 ms on the slowest disk met, well under the 50 ms that design allows
 
 
@@ -111,8 +112,8 @@ class Sequencer:
 
     def append_all(self, entries: Sequence[Entry]) -> None:
         """Write many entries in order, in groups: for imports at start. Raises the first error met."""
-        for start in range(0, len(entries), GROUP):
-            group = list(entries[start : start + GROUP])
+        for start in range(0, len(entries), STEPS):
+            group = list(entries[start : start + STEPS])
             for entry in group:
                 _hash(entry)
             try:

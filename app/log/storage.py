@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -143,9 +144,9 @@ def log_name(store: Store) -> str | None:
 def archive(connection: Connection, kind: str, content: bytes) -> str:
     """Keep a document under its digest (`sha256-<hex>`), which is returned; one that is kept already stays."""
     digest = "sha256-" + hashlib.sha256(content).hexdigest()
-    table = tables.archive
-    if connection.execute(select(table.c.digest).where(table.c.digest == digest)).first() is None:
-        connection.execute(insert(table).values(digest=digest, kind=kind, content=content))
+    made = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    values = {"digest": digest, "kind": kind, "content": content}
+    connection.execute(made(tables.archive).on_conflict_do_nothing(), values)
     return digest
 
 

@@ -100,6 +100,7 @@ class Catalogue:
         known = set(departments)
         self.services: dict[str, Service] = {}
         lookups: dict[str, tuple[str, ...]] = {}
+        grids: dict[str, tuple[object, ...]] = {}
         for document in documents:
             service = _service(document)
             if service.name in self.services:
@@ -114,11 +115,25 @@ class Catalogue:
                     f"{service.existence.removesuffix('.*')} is read by another service from another source or by "
                     "another subject column: bind a view of its own"
                 )
+            _refuse_second_grid(document, service, grids)
             self.services[service.name] = service
 
     def find(self, name: str) -> Service | None:
         """The service of that name, or None."""
         return self.services.get(name)
+
+
+def _refuse_second_grid(document: Members, service: Service, grids: dict[str, tuple[object, ...]]) -> None:
+    """Refuse a column that has another grid or tolerance elsewhere: answers on both would add up to finer steps."""
+    for attribute, comparison in service.answerable.attributes.items() if service.answerable else ():
+        published = comparison.describe()
+        grid = published.get("grid"), published.get("tolerance")
+        for column in service.source_attributes[attribute] if "grid" in published else ():
+            if grids.setdefault(column, grid) != grid:
+                raise document.refuse(
+                    f"{attribute}: {column} has the grid {grids[column][0]} and the tolerance {grids[column][1]} "
+                    "already, and a column has one of each"
+                )
 
 
 def digest(document: Mapping[str, Any]) -> str:

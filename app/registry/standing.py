@@ -54,15 +54,21 @@ def move(connection: Connection, identifier: str, state: str, epoch: int, **othe
 def taken(connection: Connection, draft: Draft) -> list[str]:
     """The agreements that hold places which this one needs, in the order of ids."""
     row = tables.agreement_active.c
-    query = select(row.agreement).distinct().where(tuple_(row.party, row.service, row.purpose).in_(_places(draft)))
+    query = select(row.agreement).distinct().where(tuple_(row.party, row.service, row.purpose).in_(places_of(draft)))
     return sorted(connection.execute(query.where(row.agreement != draft.id)).scalars())
+
+
+def places(connection: Connection) -> set[tuple[str, str, str]]:
+    """Every place that is held: party, service, purpose."""
+    row = tables.agreement_active.c
+    return {tuple(found) for found in connection.execute(select(row.party, row.service, row.purpose))}
 
 
 def claim(connection: Connection, draft: Draft) -> None:
     """Take the agreement's places. Raises `IntegrityError` where one is taken."""
     rows = [
         {"party": party, "service": service, "purpose": purpose, "agreement": draft.id}
-        for party, service, purpose in _places(draft)
+        for party, service, purpose in places_of(draft)
     ]
     connection.execute(insert(tables.agreement_active), rows)
 
@@ -72,5 +78,6 @@ def release(connection: Connection, identifier: str) -> None:
     connection.execute(delete(tables.agreement_active).where(tables.agreement_active.c.agreement == identifier))
 
 
-def _places(draft: Draft) -> Sequence[tuple[str, str, str]]:
+def places_of(draft: Draft) -> Sequence[tuple[str, str, str]]:
+    """The places that the agreement needs to be active."""
     return [(party, draft.service, purpose) for party in draft.parties for purpose in sorted(draft.purposes)]

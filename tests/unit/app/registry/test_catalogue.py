@@ -115,6 +115,17 @@ class TestAccounts:
         apart = {"source": change.get("source", {}) | {"relation": "tax.wages_by_employer"}}
         assert len(catalogue(WAGES, changed(change | apart))) == 2
 
+    @pytest.mark.parametrize(
+        "other", [{"tolerance": "30000.00", "grid": "30000.00"}, {"tolerance": "10000.00", "grid": "20000.00"}]
+    )
+    def test_two_grids_on_one_column_that_add_up_to_finer_steps_are_refused(self, other: dict[str, str]) -> None:
+        """Steps of 20,000 and of 30,000 yuan together tell amounts to 10,000."""
+        pay = {"compare": "within", "column": "pay", "tolerance": "20000.00", "grid": "20000.00"}
+        alike = changed({"attributes": {"wage": pay}}, "alike")
+        assert catalogue(changed({"attributes": {"pay": pay}}), alike).keys() == {"another", "alike"}
+        with pytest.raises(NodeFileInvalid, match=r"pay: hz-tax/tax\.wages\.pay has the grid 20000.00 and"):
+            catalogue(alike, changed({"attributes": {"pay": pay | other}}))
+
     def test_withheld_service_named_like_a_relation_is_no_service_on_it(self) -> None:
         services = catalogue(changed({"source": {"relation": "adoption"}}), WITHHELD)
         assert services["adoption"].source_attributes == {}
