@@ -16,7 +16,7 @@ from app.recording import Permitted
 from app.registry.agreements import Agreement, Budget
 from app.registry.catalogue import Answerable
 from app.registry.question import Asked
-from policies.obligations import Disclose, Fold, describe
+from policies.obligations import Disclose, Fold
 
 Budgets: TypeAlias = "Mapping[tuple[str, str], Budget]"
 """The tightest budget by department and source attribute."""
@@ -98,7 +98,7 @@ def _budget(name: str, drawn: tuple[int, str, str, str], budget: Budget, now: da
 
 def _disclosure(agreement: Agreement) -> list[str]:
     """What an answer shows: the same values asked under terms that show more are another question."""
-    return [name for name in describe(agreement.obligations) if name == "fold" or name.startswith(_SHOWS)]
+    return [name for name in agreement.published if name == "fold" or name.startswith(_SHOWS)]
 
 
 def _values(answerable: Answerable, asked: Asked) -> list[str]:

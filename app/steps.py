@@ -110,7 +110,7 @@ class Step:
 
 def rfc3339(moment: datetime) -> str:
     """The moment in UTC with milliseconds, as records write it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def digest_of(content: bytes) -> str:

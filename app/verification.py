@@ -43,7 +43,6 @@ from policies.obligations import (
     Freshness,
     HumanReview,
     NotifyProvider,
-    describe,
     disclose,
 )
 
@@ -306,7 +305,7 @@ def _body(event: Event, permitted: Permitted, receipt: str) -> bytes:
             **(event.disclosed or {}),
             "as_of": event.as_of,
             "contract": permitted.service.contract_digest,
-            "obligations": describe(permitted.agreement.obligations),
+            "obligations": permitted.agreement.published,
             "receipt": receipt,
         }
     )

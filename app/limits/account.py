@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import math
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.refusals import Refusal
+from evidence.base64s import encode_url
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 MILLIBITS = 1_000
@@ -101,7 +101,7 @@ def price(possible_answers: int) -> int:
 def keyed(key: bytes, *parts: str) -> str:
     """A name for personal parts that only holders of the node's key can recompute (HMAC-SHA256, 128 bits)."""
     digest = hmac.digest(key, "\x1f".join(parts).encode(), "sha256")
-    return urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+    return encode_url(digest[:16])
 
 
 def charge_of(account: Account, amount: int, *, renewed: bool) -> dict[str, Any]:

@@ -8,8 +8,9 @@ another key never renew.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+
+from evidence.base64s import encode_url
 
 MOST = 32
 MANY = "+"  # more than can be told apart: such an account never renews
@@ -17,7 +18,7 @@ MANY = "+"  # more than can be told apart: such an account never renews
 
 def text_of(values: Iterable[bytes], key_id: str) -> str:
     """Fingerprints as they are kept: the id of their key, a colon, base64url joined by commas; none, no text."""
-    found = {urlsafe_b64encode(value).rstrip(b"=").decode() for value in values}
+    found = {encode_url(value) for value in values}
     return _joined(key_id, found) if found else ""
 
 

@@ -6,8 +6,10 @@ while the other processes wait for the writer's lock: with one call a row, that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -18,13 +20,15 @@ KEPT = 1_024  # texts by table and number of rows
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, each with a value for every column of the table; no rows, no statement."""
     if rows:
-        names = tuple(column.name for column in table.columns)
+        names, values = _columns(table)
         text = _text(table.name, names, len(rows), connection.dialect.paramstyle)
-        connection.exec_driver_sql(text, tuple(_values(names, rows)))
+        connection.exec_driver_sql(text, tuple(chain.from_iterable(map(values, rows))))
 
 
-def _values(names: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterable[Any]:
-    return (row[name] for row in rows for name in names)
+@lru_cache(KEPT)
+def _columns(table: Table) -> tuple[tuple[str, ...], itemgetter[Any]]:
+    names = tuple(column.name for column in table.columns)
+    return names, itemgetter(*names)
 
 
 @lru_cache(KEPT)

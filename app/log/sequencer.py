@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, update
 from sqlalchemy.exc import IntegrityError
 
 from app.log import tables
@@ -163,7 +163,7 @@ class Sequencer:
         return group
 
     def _head(self, connection: Connection) -> Any:
-        return connection.execute(_HEAD if self._store.sqlite else _HEAD.with_for_update()).one()
+        return connection.exec_driver_sql(_HEAD if self._store.sqlite else f"{_HEAD} FOR UPDATE").one()
 
     def _commit(self, connection: Connection, group: list[Entry], head: Any) -> None:
         current, epoch = _admitted(connection, group, head)
@@ -172,15 +172,9 @@ class Sequencer:
         extended = Frontier.from_bytes(head.frontier).extend([entry.leaf for entry in current])
         frontier = extended.frontier
         note = self._signer.sign(Checkpoint(self._signer.name, frontier.size, frontier.root()).text())
-        moved = connection.execute(
-            _MOVE_HEAD,
-            {
-                "old_size": head.size,
-                "new_size": frontier.size,
-                "new_frontier": frontier.to_bytes(),
-                "new_checkpoint": note,
-                "new_epoch": epoch,
-            },
+        moved = connection.exec_driver_sql(
+            _MOVE_HEAD.format("?" if self._store.sqlite else "%s"),
+            (frontier.size, frontier.to_bytes(), note, epoch, head.size),
         )
         # INVARIANT: compare-and-swap. Whoever moved the head meanwhile has the only history.
         if moved.rowcount != 1:
@@ -244,18 +238,10 @@ def _insert(connection: Connection, group: list[Entry]) -> None:
             connection.execute(_COMPLETE, entry.completed(entry.index))
 
 
-_HEAD = select(
-    tables.log_head.c.size, tables.log_head.c.frontier, tables.log_head.c.generation, tables.log_head.c.epoch
-).where(tables.log_head.c.id == 1)
+# Read and moved once a group under the writer's lock: as text, each takes a third of the time.
+_HEAD = "SELECT size, frontier, generation, epoch FROM log_head WHERE id = 1"
 _MOVE_HEAD = (
-    update(tables.log_head)
-    .where(tables.log_head.c.id == 1, tables.log_head.c.size == bindparam("old_size"))
-    .values(
-        size=bindparam("new_size"),
-        frontier=bindparam("new_frontier"),
-        checkpoint=bindparam("new_checkpoint"),
-        epoch=bindparam("new_epoch"),
-    )
+    "UPDATE log_head SET size = {0}, frontier = {0}, checkpoint = {0}, epoch = {0} WHERE id = 1 AND size = {0}"
 )
 _COMPLETE = (
     update(tables.idempotency)

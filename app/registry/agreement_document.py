@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from evidence import jws
 from evidence.canonical import NotCanonical, canonical
 from evidence.errors import NotVerified
 from policies.facts import Hours, Terms
-from policies.obligations import Disclose, Obligation, obligations_of
+from policies.obligations import Disclose, Obligation, describe, obligations_of
 
 ANYONE = ""  # the party of standing terms that name no department: every one
 PERIODS = ("day", "month", "year")
@@ -71,6 +71,10 @@ class Agreement:
     case: re.Pattern[str] | None
     operator: re.Pattern[str] | None
     document: Mapping[str, Any]
+    published: tuple[str, ...] = field(init=False)  # its obligations as an answer names them
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "published", tuple(describe(self.obligations)))
 
     @property
     def masked(self) -> frozenset[str]:
