@@ -119,9 +119,10 @@ class Answer:
     declared, confirmation alone.
 
     `values` holds, whatever the result, the fingerprints of each column that the declared and masked attributes read,
-    or of `*` (that there is a row) where they read none: see `adapters.fingerprints`. They are for the disclosure
-    budget inside the node and are never disclosed. An account may be renewed only where the fingerprints of then and
-    of now are both not empty and have none in common; a column that is missing counts as empty.
+    or of `*` (that there is a row) where they read none; and, as `register.column`, those of the columns that confirm
+    the subject: see `adapters.fingerprints`. They are for the disclosure budget inside the node and are never
+    disclosed. An account may be renewed only where the fingerprints of then and of now are both not empty and have
+    none in common; a column that is missing counts as empty.
     """
 
     result: Code

@@ -79,6 +79,9 @@ class Judge:
         self._confirm = _bound(binding.confirm, self.register_columns)
         self._attributes = _bound(binding.attributes, self.asked_columns)
         self._fingerprints = Fingerprints(binding.relation, self.asked_columns, fingerprint_key)
+        self._confirming = Fingerprints(binding.register, self.register_columns, fingerprint_key)
+        # Another relation than the one asked, or its rows by another subject: a name of its own for each column.
+        self._confirmed_by = {name: f"{binding.register}.{name}" for name in _columns(binding.confirm)}
         self._many = binding.many
         self._latest = None if binding.latest_by is None else self.asked_columns.index(binding.latest_by)
 
@@ -99,7 +102,7 @@ class Judge:
         agreement, decisive = self._compare(question.declared, judged)
         named = _named(question)
         read = dict.fromkeys([column for name in named for column in self._attributes[name].columns]) or (EXISTENCE,)
-        values = self._fingerprints.of(asked, read)
+        values = {**self._fingerprints.of(asked, read), **self._confirm_values(register)}
         if not (register and asked):
             self._pretend(question, read, register=not register, asked=not asked)
         if not confirmed:
@@ -117,12 +120,17 @@ class Judge:
             values,
         )
 
+    def _confirm_values(self, register: Sequence[Record]) -> Mapping[str, frozenset[bytes]]:
+        found = self._confirming.of(register, self._confirmed_by)
+        return {self._confirmed_by[column]: values for column, values in found.items()}
+
     def _pretend(self, question: Question, read: Iterable[str], *, register: bool, asked: bool) -> None:
         """Do with a made-up row what is done with a real one, and forget what comes of it."""
         text = _made_up(question.subject)
         with suppress(SourceMisbehaved):
             if register:
                 decoy = [text] * len(self.register_columns)
+                self._confirm_values([decoy])
                 all(self._confirm[name].agrees(value, decoy) for name, value in question.confirm.items())
             if asked:
                 decoy = [text] * len(self.asked_columns)

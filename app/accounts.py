@@ -7,23 +7,33 @@ service asks. Each new distinct question costs the bits that its answer may disc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
 from app.limits.account import MILLIBITS, Account, keyed, period, price
 from app.recording import Permitted
-from app.registry.agreements import Agreement, Budget
+from app.registry.agreements import Agreement, Bounds
 from app.registry.catalogue import Answerable
 from app.registry.question import Asked
 from policies.obligations import Disclose, Fold
 
-Budgets: TypeAlias = "Mapping[tuple[str, str], Budget]"
-"""The tightest budget by department and source attribute."""
+Budgets: TypeAlias = "Mapping[tuple[str, str], Bounds]"
+"""The tightest bounds by department and source attribute."""
 
 MASK_BITS = 8  # a fixed price for every masked value, whatever its shape gives away
+CONFIRMED = 2  # whether the confirmation is right: what an answer tells of it, whatever else it tells
 UNBOUNDED = 2**53 - 1  # drawn on, so that what was spent stays known, but never exhausted
 _SHOWS = ("disclose:", "mask:")  # obligations that widen an answer, as they are published
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What one question draws on each of its accounts of one kind; `answers`: its answer is what is paid for."""
+
+    amount: int
+    question: str
+    answers: bool
 
 
 def accounts(
@@ -31,41 +41,39 @@ def accounts(
 ) -> list[Account]:
     """Quota first, then budgets in a stable order. Names of budgets and questions are keyed, never clear.
 
-    `budgets` are the department's tightest ones under any of its agreements: they hold under this one too, even
-    where this one has none.
+    `budgets` are the department's tightest ones under all of its agreements: they hold under this one too. Every
+    budget is drawn on even where nothing bounds it now: terms that bound it later find all that was ever spent.
     """
     service, asked, agreement = permitted.service, permitted.asked, permitted.agreement
     found = []
-    if (quota := quota_account(department, agreement, now)) is not None:
-        found.append(quota)
+    if agreement.quota is not None:
+        found.append(quota_account(department, agreement, now))
     if service.answerable is None:
         return found
     values = (*_disclosure(agreement), *_values(service.answerable, asked))
     question = keyed(key, department, service.name, service.contract_digest, asked.subject, *values)
-    amount = question_price(agreement, len(asked.declared))
-    for attribute, column in service.accounts_of(asked.declared, agreement.masked):
-        budget = tightest(agreement.budget, (budgets or {}).get((department, attribute)))
-        if budget is not None:
-            holder = "budget/" + keyed(key, department, asked.subject, attribute)
-            found += _budget(holder, (amount, question, attribute, column), budget, now)
+    answer = _Drawn(question_price(agreement, len(asked.declared)), question, answers=True)
+    drawn = [(*pair, answer) for pair in service.accounts_of(asked.declared, agreement.masked)]
+    confirm = _confirmation(service.answerable, asked)
+    for name, column in service.confirmed_by:
+        # The same confirmation, whatever is asked under it, tells of the person's name but once.
+        tried = keyed(key, department, "confirm", name, asked.subject, *confirm)
+        drawn.append((name, column, _Drawn(price(CONFIRMED), tried, answers=False)))
+    for attribute, column, price_of in drawn:
+        bounds = (budgets or {}).get((department, attribute), Bounds()).also(agreement.budget)
+        holder = "budget/" + keyed(key, department, asked.subject, attribute)
+        found += _budget(holder, (attribute, column), price_of, (bounds, now))
     return found
 
 
-def quota_account(department: str, agreement: Agreement, now: datetime) -> Account | None:
-    """The quota that a department's questions under an agreement draw on now; None where it has none."""
+def quota_account(department: str, agreement: Agreement, now: datetime) -> Account:
+    """The account of an agreement's quota in the period of `now`; the agreement must have one."""
     if agreement.quota is None:
-        return None
+        raise ValueError("the agreement has no quota")
     name, begin, end = period(agreement.quota.per, now)
     # By lineage: renewing an agreement in the middle of a month begins no new month.
     holder = f"quota/{department}/{agreement.lineage}/{name}"
     return Account(holder, 1, agreement.quota.count, begins_at=begin, resets_at=end)
-
-
-def tightest(one: Budget | None, other: Budget | None) -> Budget | None:
-    """The smaller budget, and no renewal with time unless both renew."""
-    if one is None or other is None:
-        return one or other
-    return Budget(min(one.bits, other.bits), one.renews and other.renews)
 
 
 def question_price(agreement: Agreement, declared: int) -> int:
@@ -80,20 +88,21 @@ def question_price(agreement: Agreement, declared: int) -> int:
     return price(confirmed + (0 if folded else 1)) + MASK_BITS * MILLIBITS * len(agreement.masked)
 
 
-def _budget(name: str, drawn: tuple[int, str, str, str], budget: Budget, now: datetime) -> Iterator[Account]:
-    """The account of all time, and the year's own where the budget renews with the years.
+def _budget(name: str, place: tuple[str, str], drawn: _Drawn, bounded: tuple[Bounds, datetime]) -> Iterator[Account]:
+    """The account of all time, and the year's own where some agreement renews with the years.
 
     That of all time is drawn on in any case: terms that renew no more find everything that was ever spent.
     """
-    amount, question, attribute, column = drawn
-    limit = budget.bits * MILLIBITS
-    if not budget.renews:
-        yield Account(name, amount, limit, question, attribute=attribute, column=column)
-        return
-    account = Account(name, amount, UNBOUNDED, question, attribute=attribute, column=column)
-    year, begin, end = period("year", now)
+    (attribute, column), (bounds, now) = place, bounded
+    ever = UNBOUNDED if bounds.ever is None else bounds.ever * MILLIBITS
+    account = Account(
+        name, drawn.amount, ever, drawn.question, attribute=attribute, column=column, answers=drawn.answers
+    )
     yield account
-    yield replace(account, limit=limit, name=f"{name}/{year}", begins_at=begin, resets_at=end)
+    if bounds.yearly is not None:
+        year, begin, end = period("year", now)
+        limit = bounds.yearly * MILLIBITS
+        yield replace(account, limit=limit, name=f"{name}/{year}", begins_at=begin, resets_at=end)
 
 
 def _disclosure(agreement: Agreement) -> list[str]:
@@ -104,5 +113,8 @@ def _disclosure(agreement: Agreement) -> list[str]:
 def _values(answerable: Answerable, asked: Asked) -> list[str]:
     """The snapped values by name: spellings of one value are one question."""
     declared = [f"{name}={answerable.attributes[name].canonical(value)}" for name, value in asked.declared.items()]
-    confirm = [f"{name}={answerable.confirm[name].canonical(value)}" for name, value in asked.confirm.items()]
-    return sorted(declared) + sorted(confirm)
+    return sorted(declared) + _confirmation(answerable, asked)
+
+
+def _confirmation(answerable: Answerable, asked: Asked) -> list[str]:
+    return sorted(f"{name}={answerable.confirm[name].canonical(value)}" for name, value in asked.confirm.items())

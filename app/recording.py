@@ -8,13 +8,13 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from app.identity.caller import Caller
-from app.limits.account import Reservation
+from app.limits.account import Account, Reservation, charges_of
 from app.log.idempotency import Claim
 from app.log.sealing import Sealer
 from app.log.sequencer import Entry, NotWritten, Sequencer
@@ -40,7 +40,7 @@ class Event:
 
     `epoch` is the registry's that the decision was made under, `until` the moment (seconds since 1970) at which a
     permit ends, `facts` what it was made from. `kept` is the true answer, to be given again to the same question.
-    `notice` names the provider that is to be told.
+    `notice` names the provider that is to be told. `drawn` are the accounts that an answer or a limit was about.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Event:
     facts: bytes | None = None
     kept: bytes = b""
     notice: str | None = None
+    drawn: Sequence[Account] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,10 @@ class Recorder:
             body=sealed.body,
             index_row=_index_row(event, self.index_key),
             sealed_salt=self.sealer.seal(master + event.kept, event.id),
-            charges=reservation.charges if reservation else (),
+            charges=charges_of(event.drawn, reservation.charges if reservation else ()),
             generation=reservation.generation if reservation else None,
             epoch=event.epoch,
-            until=event.until,
+            until=_until(event),
             completed=(lambda index: stored(receipt(index))) if stored else None,
             notice=event.notice,
         )
@@ -165,6 +166,12 @@ class Recorder:
                 "The decision log cannot be written, so nothing is answered: try again shortly.",
                 headers={"Retry-After": "5"},
             ) from None
+
+
+def _until(event: Event) -> float | None:
+    """Whichever ends first: what the decision rests on, or its reservation."""
+    ends = (event.until, event.reservation.until if event.reservation else None)
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _members(event: Event) -> dict[str, Any]:

@@ -10,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
 from adapters.base import BindingInvalid
 from app.identity.caller import Caller
 from app.log import tables
-from app.log.sequencer import Entry, Place
+from app.log.sequencer import Place
 from app.log.storage import Store, archive, archived
 from app.recording import Recorder
 from app.refusals import Refusal
-from app.registry import node_directory, standing
+from app.registry import ledger, node_directory, standing
 from app.registry.agreement_document import Draft, unsigned_by
 from app.registry.current import RevisionInForce, in_database, in_log
 from app.registry.files import NodeFileInvalid
@@ -38,6 +39,7 @@ from evidence.canonical import canonical
 logger = logging.getLogger(__name__)
 
 IN_FORCE, REFUSED = "in-force", "refused"
+TRIES = 5  # each needs another change of what is in force in between
 
 
 class RollBack(RevisionInvalid):
@@ -50,12 +52,17 @@ REFUSALS = (NodeFileInvalid, BindingInvalid, SettingInvalid)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What putting a directory in force does: `changes` it the one in force, and which agreements are `missing`."""
+    """What putting a directory in force does: `changes` it the one in force, and which agreements are `missing`.
+
+    It rests on what was in force at `epoch`, when `live` were the rows of agreements that the missing ones end.
+    """
 
     directory: NodeDirectory
     content: bytes
     missing: tuple[Filed, ...]
     changes: bool
+    epoch: int = 0
+    live: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +77,32 @@ class Revisions:
     def install(self, folder: Path, caller: Caller | None = None) -> bool:
         """Put the directory in `folder` in force; whether anything changed.
 
-        Raises one of `REFUSALS` with the reason, which is recorded; and `Refusal` record-not-written.
+        Its agreements and the revision come into force in one transaction, or nothing does. Raises one of `REFUSALS`
+        with the reason, which is recorded; and `Refusal`: record-not-written, or conflict.
         """
         files: dict[str, bytes] = {}
         try:
             files = node_directory.read_files(folder)
-            plan = self._plan(files)
+            return self._put(files, caller)
         except REFUSALS as error:
             self._refuse(files, error, caller)
             raise
-        # Agreements first: a crash in between leaves the old directory in force, and a start tries the whole again.
-        self._take_over(plan.missing)
-        if plan.changes:
-            self.recorder.record_step(_in_force(plan.directory, plan.content, caller))
-        return plan.changes
 
     def examine(self, folder: Path) -> Plan:
         """What `install` would do; nothing is changed or recorded. Raises one of `REFUSALS`."""
         return self._plan(node_directory.read_files(folder))
+
+    def _put(self, files: dict[str, bytes], caller: Caller | None) -> bool:
+        """Put it in force as planned; planned anew where an agreement or another instance moved in between."""
+        for _ in range(TRIES):
+            plan = self._plan(files)
+            if not plan.changes:
+                return False
+            # However many agreements: thousands at once belong to a start, when nobody waits for the log yet.
+            with suppress(ledger.Moved):
+                self.recorder.record_step(_in_force(plan, datetime.now(UTC), caller))
+                return True
+        raise ledger.Moved
 
     def _plan(self, files: dict[str, bytes]) -> Plan:
         directory, _ = load_signed(files, read_signers(self.keys_dir))
@@ -95,22 +110,16 @@ class Revisions:
         self.check(directory)
         content = _content(files)
         with self.store.reading() as connection:
+            epoch = connection.execute(select(tables.log_head.c.epoch)).scalar_one()
             before = _before(connection)
             _hold(before, directory, _digest(content))
             if before is not None and before.directory == _digest(content):
                 # In force since all its agreements were taken over: ten thousand need not be read at each start.
                 return Plan(directory, content, missing=(), changes=False)
             missing = _in_turn(_missing(connection, directory, directory.filed()))
-        return Plan(directory, content, missing, changes=True)
-
-    def _take_over(self, filed: Sequence[Filed]) -> None:
-        now = datetime.now(UTC)
-        with self.store.reading() as connection:
-            rows = (standing.find(connection, item.draft.supersedes or "") for item in filed)
-            live = {row.id for row in rows if row is not None and row.state in {"active", "suspended"}}
-        live |= {item.draft.id for item in filed if item.draft.valid_until > now}
-        entries: list[Entry] = [self.recorder.entry(_agreement(item, now, live))[0] for item in filed]
-        self.recorder.sequencer.append_all(entries)
+            rows = (standing.find(connection, item.draft.supersedes) for item in missing if item.draft.supersedes)
+            live = {row.id: row for row in rows if row is not None and row.state in standing.LIVE}
+        return Plan(directory, content, missing, changes=True, epoch=epoch, live=live)
 
     def _refuse(self, files: dict[str, bytes], error: ValueError, caller: Caller | None) -> None:
         logger.error("the node directory is refused: %s", error)
@@ -185,13 +194,19 @@ def _missing(connection: Connection, directory: NodeDirectory, filed: list[Filed
     held: dict[str, str] = {row.id: row.digest for row in rows}
     now = datetime.now(UTC)
     # Of ten thousand new agreements few are in anybody's way: one look tells which to look at.
-    places = standing.places(connection)
+    places, halts = standing.places(connection), standing.halts(connection)
     for item in filed:
         draft = item.draft
         if draft.id not in held:
             if missing := unsigned_by(directory.departments, draft.signers, draft.document, item.signatures):
                 raise RevisionInvalid(
                     f"{item.name}: no valid signature of {', '.join(missing)}: nothing runs on an unsigned agreement"
+                )
+            _check_superseded(connection, item)
+            if draft.valid_until > now and (others := standing.halted(draft, halts)):
+                raise NodeFileInvalid(
+                    f"{item.name}: the sharing authority has suspended {others[0]} for one of its purposes; nothing "
+                    "takes its place before the authority resumes or ends it"
                 )
             crowded = draft.valid_until > now and not places.isdisjoint(standing.places_of(draft))
             if crowded and (others := _in_the_way(connection, draft, standing.taken(connection, draft), now)):
@@ -202,6 +217,15 @@ def _missing(connection: Connection, directory: NodeDirectory, filed: list[Filed
                 f"{item.name}: {draft.id} was accepted with other content; an accepted agreement never changes: "
                 f"give the new one an id of its own and `supersedes: {draft.id}`"
             )
+
+
+def _check_superseded(connection: Connection, item: Filed) -> None:
+    """An agreement ends none but one between the same sides about the same service. Raises `NodeFileInvalid`."""
+    if item.draft.supersedes is None:
+        return
+    old = standing.find(connection, item.draft.supersedes)
+    if old is not None and not item.may_supersede(old):
+        raise item.foreign()
 
 
 def _in_turn(filed: Iterable[Filed]) -> tuple[Filed, ...]:
@@ -218,12 +242,15 @@ def _in_turn(filed: Iterable[Filed]) -> tuple[Filed, ...]:
     return tuple(sorted(by_id.values(), key=generation))
 
 
-def _in_force(directory: NodeDirectory, content: bytes, caller: Caller | None) -> Step:
-    digest, number = _digest(content), directory.rules.revision
+def _in_force(plan: Plan, now: datetime, caller: Caller | None) -> Step:
+    """The revision's record, with those of its agreements right behind it, in one transaction."""
+    directory, digest, number = plan.directory, _digest(plan.content), plan.directory.rules.revision
 
     def change(connection: Connection, place: Place) -> None:
-        _hold(in_database(connection), directory, digest)
-        archive(connection, "directory", content)
+        # What was planned rests on the revision in force and on where agreements stood: both move the epoch.
+        if place.epoch != plan.epoch + 1:
+            raise ledger.Moved
+        archive(connection, "directory", plan.content)
         archive(connection, "rules", directory.rules.archive())
         for service in directory.catalogue.services.values():
             archive(connection, "contract", canonical(service.contract))
@@ -233,7 +260,7 @@ def _in_force(directory: NodeDirectory, content: bytes, caller: Caller | None) -
 
     return Step(
         id=str(uuid.uuid4()),
-        at=datetime.now(UTC),
+        at=now,
         kind="revision",
         state=IN_FORCE,
         about=directory.name,
@@ -247,7 +274,20 @@ def _in_force(directory: NodeDirectory, content: bytes, caller: Caller | None) -
         members={"revision": number, "directory": digest, "policy": directory.rules.digest},
         change=change,
         moves_epoch=True,
+        also=_agreements(plan, now),
     )
+
+
+def _agreements(plan: Plan, now: datetime) -> tuple[Step, ...]:
+    """The records of a plan's agreements, each followed by the end of the one whose place it takes."""
+    live = {**plan.live, **{item.draft.id: item.draft for item in plan.missing if item.draft.valid_until > now}}
+    steps: list[Step] = []
+    for item in plan.missing:
+        ends = live.pop(item.draft.supersedes or "", None) if item.draft.valid_until > now else None
+        steps.append(_agreement(item, now, ends))
+        if ends is not None:
+            steps.append(_superseded(item.draft, ends, now))
+    return tuple(steps)
 
 
 def _in_the_way(connection: Connection, draft: Draft, taken: Iterable[str], now: datetime) -> list[str]:
@@ -264,10 +304,10 @@ def _taken(item: Filed, other: str) -> str:
     return f"{item.name}: {other} is active for one of its purposes: name it as superseded, or revoke it first"
 
 
-def _agreement(item: Filed, now: datetime, live: AbstractSet[str]) -> Step:
+def _agreement(item: Filed, now: datetime, ends: Any | None) -> Step:
+    """The record that takes an agreement over; `ends` is the one, in the database or filed with it, that it ends."""
     draft = item.draft
     state = standing.ACTIVE if draft.valid_until > now else "expired"
-    superseded = state == standing.ACTIVE and draft.supersedes in live
 
     def change(connection: Connection, place: Place) -> None:
         archive(connection, "agreement", draft.document)
@@ -278,8 +318,8 @@ def _agreement(item: Filed, now: datetime, live: AbstractSet[str]) -> Step:
             for other in taken:
                 if other != draft.supersedes:
                     standing.move(connection, other, "expired", place.epoch)
-            if superseded and draft.supersedes is not None:
-                standing.move(connection, draft.supersedes, "superseded", place.epoch)
+            if ends is not None:
+                standing.move(connection, ends.id, "superseded", place.epoch)
             standing.claim(connection, draft)
         standing.add(connection, draft, state, place.epoch, signatures=item.signatures)
 
@@ -295,21 +335,20 @@ def _agreement(item: Filed, now: datetime, live: AbstractSet[str]) -> Step:
         service=draft.service,
         agreement=draft.digest,
         change=change,
-        moves_epoch=True,
-        also=(_superseded(draft, now),) if superseded else (),
     )
 
 
-def _superseded(draft: Draft, now: datetime) -> Step:
+def _superseded(draft: Draft, old: Any, now: datetime) -> Step:
     """The end of the agreement that a new one takes the place of, as a record of its own."""
     return Step(
         id=str(uuid.uuid4()),
         at=now,
         kind="agreement",
         state="superseded",
-        about=draft.supersedes or "",
-        document={"agreement": draft.supersedes, "by": draft.id, "change": "superseded"},
-        consumer=draft.consumer,
-        provider=draft.provider,
-        service=draft.service,
+        about=old.id,
+        document={"agreement": old.id, "of": old.digest, "by": draft.id, "change": "superseded"},
+        consumer=old.consumer,
+        provider=old.provider,
+        service=old.service,
+        agreement=old.digest,
     )

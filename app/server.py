@@ -128,8 +128,10 @@ class Server(BaseApplication):  # type: ignore[misc]
             with closing(Store(self._settings.database_url, self._settings.state_dir / "writer.lock")) as store:
                 changed = put_in_force(self._settings, store)
         except (*REFUSALS, KeyInvalid, StoreUnavailable, Refusal, OSError) as error:
-            # INVARIANT: nothing may leave this method, or gunicorn's master would end.
             logger.error("the running revision stays in force: %s", error)  # noqa: TRY400
+        except Exception as error:  # noqa: BLE001 - INVARIANT: nothing leaves this method, or gunicorn's master ends
+            # Its text may hold anything, so the log is told the kind alone.
+            logger.error("the running revision stays in force: %s", type(error).__name__)  # noqa: TRY400
         else:
             logger.warning("the node directory was %s", "put in force" if changed else "in force already")
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from app.accounts import UNBOUNDED, quota_account
 from app.limits.account import MILLIBITS, SHANGHAI, Account, period
-from app.limits.rebuild import budgets
+from app.limits.rebuild import Spent, budgets
 from app.log import tables
 from app.registry.current import Registry
 
@@ -86,9 +86,9 @@ def notices(connection: Connection, provider: str, after: int, most: int) -> lis
 
 
 def accounts_of(connection: Connection, index: int) -> Iterator[dict[str, Any]]:
-    """The accounts charged for the decision at this log index, as they stand now.
+    """The accounts of the decision at this log index, as they stand now, whether it was charged or stopped or free.
 
-    A limit is that of the newest charge on the account; None where the account only keeps count.
+    A limit is that of the newest decision on the account; None where the account only keeps count.
     """
     charge = tables.charge.c
     charged = connection.execute(select(tables.charge).where(charge.idx == index).order_by(charge.account)).all()
@@ -97,7 +97,7 @@ def accounts_of(connection: Connection, index: int) -> Iterator[dict[str, Any]]:
         limit = int(connection.execute(newest).scalar_one())
         spent = _quota_spent(connection, [row.account])[row.account] if row.question is None else 0
         if row.question is not None:
-            spent = dict(budgets(connection, row.account))[row.account].total
+            spent = dict(budgets(connection, row.account)).get(row.account, Spent()).total
         said = bits if row.question is not None else str
         bounded = limit < UNBOUNDED
         yield {

@@ -19,11 +19,12 @@ from typing import Any
 import orjson
 
 from adapters.base import Answer
-from app.charging import Charging, Look
+from app.charging import Charging
 from app.identity.caller import Caller
 from app.limits.account import Account, Reservation, keyed, rate_limit_headers
 from app.log.idempotency import Claim, Idempotency, check_key
 from app.log.sequencer import RegistryChanged, ReservationStale
+from app.log.storage import StoreUnavailable
 from app.recording import Event, Permitted, Recorder
 from app.refusals import Refusal, unexpected
 from app.registry.catalogue import Service
@@ -48,6 +49,7 @@ from policies.obligations import (
 
 # What this node carries out; an answer under any other obligation, known by name or not, is held back.
 EXECUTED = (Disclose, Fold, Freshness, HumanReview, NotifyProvider)
+_LIMITS = {"quota-exceeded": "quota", "budget-exhausted": "budget"}
 TRIES = 5  # each needs another change of the registry, or rebuild of the limiter, during one question
 
 
@@ -111,19 +113,31 @@ class Verification:
             event = Event(id=identifier, at=self.clock(), caller=request.caller, epoch=registry.epoch)
             try:
                 return self._ask(event, registry, request)
-            except RegistryChanged:
-                self._take_back(event)
-                self.current.refresh()
-            except ReservationStale:
-                # The limiter was rebuilt meanwhile: what was reserved is gone.
-                self._take_back(event)
-                self.charging.limiter.rebuild()
+            except (RegistryChanged, ReservationStale) as change:
+                refusal = self._catch_up(event, change)
+            if refusal is not None:
+                break
+        else:
+            refusal = Refusal("limiter-unavailable", "The node is being changed: try again shortly.")
         # INVARIANT: no permit is recorded that is not held against the registry: this record has no decision.
-        unread_event = Event(id=identifier, at=self.clock(), caller=request.caller)
-        unread_event.hidden["question"] = unread(request.body)
-        return self._refuse(
-            unread_event, Refusal("limiter-unavailable", "The node is being changed: try again shortly.")
-        )
+        undecided = Event(id=identifier, at=self.clock(), caller=request.caller)
+        undecided.hidden["question"] = unread(request.body)
+        return self._refuse(undecided, refusal)
+
+    def _catch_up(self, event: Event, change: Exception) -> Refusal | None:
+        """Take back what the question did so far, and learn what has changed; the refusal if that fails."""
+        self._take_back(event)
+        try:
+            if isinstance(change, RegistryChanged):
+                self.current.refresh()
+            else:
+                # What was reserved is gone.
+                self.charging.limiter.rebuild()
+        except Refusal as refusal:
+            return refusal
+        except StoreUnavailable:
+            return Refusal("record-not-written", "The node database cannot be read: try again shortly.")
+        return None
 
     def _ask(self, event: Event, registry: Registry, request: Request) -> Reply:
         try:
@@ -214,6 +228,7 @@ class Verification:
         """Reserve, ask the source, fold and disclose, record, sign."""
         adapter = registry.adapters[permitted.service.name]
         drawn = self.charging.accounts(event, permitted, registry.agreements.budgets)
+        event.drawn = drawn
         # Before anything is drawn: whether the source is there, and as of when, costs nobody anything.
         self.sources.as_of(adapter, event, permitted)
 
@@ -221,7 +236,7 @@ class Verification:
             worth = self.charging.may_have_changed(exhausted, event.as_of)
             return self.sources.ask(adapter, permitted) if worth else None
 
-        answer = self._draw(event, drawn, look)
+        answer = self.charging.draw(event, drawn, look)
         answer = answer or self.sources.kept(event)
         if answer is None:
             answer = self.sources.ask(adapter, permitted)
@@ -231,13 +246,6 @@ class Verification:
         receipt = self.recorder.record(event)
         self.charging.settle(event)
         return Reply(id=event.id, body=_body(event, permitted, receipt), headers=_headers(event))
-
-    def _draw(self, event: Event, drawn: list[Account], look: Look) -> Answer | None:
-        try:
-            return self.charging.draw(event, drawn, look)
-        except Refusal as refusal:
-            event.limit = {"quota-exceeded": "quota", "budget-exhausted": "budget"}.get(refusal.slug, "none")
-            raise
 
     def _disclose(self, event: Event, permitted: Permitted, answer: Answer) -> None:
         """Reduce the true answer to what the obligations disclose; both go into the record, each committed to."""
@@ -255,7 +263,9 @@ class Verification:
     def _refuse(self, event: Event, refusal: Refusal) -> Reply:
         """Record a denial, limit or failure; it draws on no account and keeps no claim on a key."""
         self._take_back(event, refusal)
-        event.state = refusal.slug
+        event.state, event.limit = refusal.slug, _LIMITS.get(refusal.slug, "none")
+        if refusal.slug not in _LIMITS:
+            event.drawn = ()
         event.reservation, event.stored, event.disclosed = None, None, None
         event.kept, event.notice = b"", None
         event.hidden = {name: value for name, value in event.hidden.items() if "result" not in name}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from random import Random
 from typing import TypeAlias
 
@@ -60,6 +61,45 @@ class PriceHunter:
 
     def _agreeing(self, point: int) -> Interval:
         return point - self.tolerance, point + self.tolerance + self.closed
+
+
+@dataclass(slots=True)
+class DayHunter:
+    """Narrows down the first and the last day of an employment by halving, one end after the other in turn.
+
+    It knows a day within, and one before the first and one after the last.
+    """
+
+    before: date
+    within: date
+    after: date
+    _covered: list[date] = field(init=False)  # the first and the last day known to be covered
+
+    def __post_init__(self) -> None:
+        self._covered = [self.within, self.within]
+
+    @property
+    def remaining(self) -> tuple[int, int]:
+        """How many days the first and the last may still be."""
+        first, last = self._covered
+        return (first - self.before).days, (self.after - last).days
+
+    def next(self) -> date | None:
+        """The day that halves what is left of the end that is known less; None where both are known."""
+        first, last = self.remaining
+        if max(first, last) == 1:
+            return None
+        half = timedelta(days=max(first, last) // 2)
+        return self._covered[0] - half if first >= last else self._covered[1] + half
+
+    def learn(self, day: date, *, covered: bool) -> None:
+        """Take an answer into account."""
+        if covered:
+            self._covered = [min(self._covered[0], day), max(self._covered[1], day)]
+        elif day < self._covered[0]:
+            self.before = max(self.before, day)
+        else:
+            self.after = min(self.after, day)
 
 
 def _cut(left: Sequence[Interval], wanted: Interval) -> list[Interval]:

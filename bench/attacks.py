@@ -1,7 +1,8 @@
 """`python -m bench.attacks`: what a consuming department could add up from answers, with two years to do so.
 
-T2: bisection of a contract's price by an adaptive attacker with every disguise there is. T1: enumeration of a hundred
-thousand valid numbers. Both against a real node (`bench.simulated`); the exit code is 0 only if both limits held.
+T2: bisection of a contract's price, and of the days of an employment (`bench.day_attacks`), by adaptive attackers with
+every disguise there is. T1: enumeration of a hundred thousand valid numbers. All against a real node
+(`bench.simulated`); the exit code is 0 only if every limit held.
 """
 
 from __future__ import annotations
@@ -10,23 +11,29 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle, product
+from math import log2
 from random import Random
 from statistics import median
+from typing import TypeAlias
 
 import click
 from sqlalchemy import func, select
 
-from app.limits.account import MILLIBITS
+from app.limits.account import MILLIBITS, price
 from app.log import tables
+from bench import day_attacks
 from bench.attackers import PriceHunter, amounts, labels, spellings
 from bench.simulated import Reply, Rewrite, Simulated, Subject, buyers, id_numbers, months, quota_of, simulated
 from examples.demo.departments import NODE_DIR
 
 SUBJECTS, NUMBERS, QUOTA = 1_000, 100_000, 2_000
+REGISTERED = 100  # one number in so many has a contract
+FEWER = 10  # of numbers and quota where not found is not folded, of people whose days are hunted
 MONTHS, RENEWED_AFTER = 24, 12
 THREADS = 32
 TOLERANCE = GRID = 2_000_000  # fen: the published contract of the service
@@ -34,6 +41,7 @@ BAND = 2 * TOLERANCE
 LEAST_LEFT = 0.25  # of the band
 BRACKETS = (8, 16, 64)  # steps of the grid that the attackers know the price to lie in beforehand
 TRIES = 2  # disguises a month for a question that was refused
+Outcome: TypeAlias = "Bisection | Enumeration | day_attacks.Days"
 AGREEMENT = "agreements/hz-tax-property-contract-property-tax.yaml"
 DEPARTMENT = "departments/hz-tax.yaml"
 SECOND = "agreements/hz-tax-property-contract-tax-audit.yaml"
@@ -67,24 +75,46 @@ class Bisection:
 
 @dataclass(frozen=True, slots=True)
 class Enumeration:
-    """What came of it: questions, answers, and the bits that the charge rows say they may have disclosed."""
+    """What came of it: questions, answers, and the bits that the charge rows say they may have disclosed.
+
+    `possible`: how many different answers a question has, two where not found is folded and three where it is not.
+    """
 
     quota: int
     asked: int
-    answers: int
+    possible: int
     bits: float
+    results: Mapping[str, int]
     slugs: Mapping[str, int]
 
     @property
+    def answers(self) -> int:
+        """How many questions were answered."""
+        return sum(self.results.values())
+
+    @property
+    def most_bits(self) -> float:
+        """What all of the quota may cost at most."""
+        return self.quota * price(self.possible) / MILLIBITS
+
+    @property
+    def entropy(self) -> float:
+        """Bits that these answers carried, by how often each was given."""
+        return -sum(number * log2(number / self.answers) for number in self.results.values())
+
+    @property
     def held(self) -> bool:
-        """Whether exactly the quota was answered, for at most a bit each."""
-        return self.answers == self.quota and self.bits <= self.quota
+        """Whether exactly the quota was answered, each answer was paid for, and none told more than was paid."""
+        return self.answers == self.quota and self.entropy <= self.bits <= self.most_bits
 
     def text(self) -> str:
         """The line that counts."""
         return (
-            f"enumeration: {self.asked:,} valid numbers under a quota of {self.quota:,}: {self.answers:,} answers, "
-            f"{self.bits:,.1f} bits; {self.slugs}"
+            f"enumeration, {'folded' if self.possible == 2 else 'not folded'}: {self.asked:,} valid numbers under a "
+            f"quota of {self.quota:,}: {self.answers:,} answers; paid for with {self.bits:,.1f} bits of at most "
+            f"{self.most_bits:,.1f}, which bounds anyone, whatever he knew before; these answers carried "
+            f"{self.entropy:,.1f} bits, one number in {REGISTERED} being registered; {dict(self.results)}; "
+            f"{dict(self.slugs)}"
         )
 
 
@@ -154,24 +184,30 @@ def bisect(count: int, *, bits: int = 16, seen: Callable[[], object] = lambda: N
     return found
 
 
-def enumerate_numbers(count: int, quota: int, *, seen: Callable[[int], object] = lambda _: None) -> Enumeration:
+def enumerate_numbers(
+    count: int, quota: int, *, folded: bool = True, seen: Callable[[int], object] = lambda _: None
+) -> Enumeration:
     """Ask about `count` valid numbers, of which one in a hundred has a contract, with names that may be right."""
     rng = Random(20261123)
     numbers = list(id_numbers(count))
-    subjects = [Subject(number, rng.choice("王李张陈刘") + "伟", "2025YS000001", GRID) for number in numbers[::100]]
+    subjects = [
+        Subject(number, rng.choice("王李张陈刘") + "伟", "2025YS000001", GRID) for number in numbers[::REGISTERED]
+    ]
     rng.shuffle(numbers)
-    lock, slugs = threading.Lock(), Counter[str]()
-    with simulated(subjects, {FOLDED: quota_of(quota)}) as target, ThreadPoolExecutor(THREADS) as pool:
+    lock, slugs, results = threading.Lock(), Counter[str](), Counter[str]()
+    terms = {FOLDED: lambda text: _folded(quota_of(quota)(text), folded=folded)}
+    with simulated(subjects, terms) as target, ThreadPoolExecutor(THREADS) as pool:
 
         def ask(chunk: Sequence[str]) -> None:
-            own = Counter(target.ask("hz-civil-dibao", _guess(number, rng)).slug for number in chunk)
+            own = [target.ask("hz-civil-dibao", _guess(number, rng)) for number in chunk]
             with lock:
-                slugs.update(own)
+                slugs.update(reply.slug for reply in own)
+                results.update(reply.document["result"] for reply in own if reply.slug == "answered")
                 seen(len(chunk))
 
         list(pool.map(ask, _chunks(numbers, 250)))
         bits = _bits(target)
-    return Enumeration(quota, len(numbers), slugs["answered"], bits, dict(slugs))
+    return Enumeration(quota, len(numbers), 2 if folded else 3, bits, results, slugs)
 
 
 def agreements(bits: int) -> dict[str, Rewrite]:
@@ -210,6 +246,11 @@ def _second(bits: int) -> str:
     return text.replace("-property-contract-property-tax\n", "-property-contract-tax-audit\n")
 
 
+def _folded(text: str, *, folded: bool) -> str:
+    assert "fold: true" in text
+    return text.replace("fold: true", f"fold: {str(folded).lower()}")
+
+
 def _guess(number: str, rng: Random) -> dict[str, object]:
     return {
         "purpose": "low-income-household",
@@ -236,20 +277,36 @@ def _chunks(numbers: Sequence[str], size: int) -> list[Sequence[str]]:
 @click.option("--subjects", type=click.IntRange(1, 10_000), default=SUBJECTS, show_default=True)
 @click.option("--numbers", type=click.IntRange(100, 200_000), default=NUMBERS, show_default=True)
 @click.option("--quota", type=click.IntRange(1, 100_000), default=QUOTA, show_default=True)
-@click.option("--quick", is_flag=True, help="50 subjects and 4,000 numbers: does it run at all?")
+@click.option("--quick", is_flag=True, help="Few people and few numbers: does it run at all?")
 def main(*, subjects: int, numbers: int, quota: int, quick: bool) -> None:
-    """Attack a node by bisection and by enumeration; exit 0 only if both limits held."""
+    """Attack a node by bisection and by enumeration; exit 0 only if every limit held."""
     if quick:
         subjects, numbers, quota = 50, 4_000, 200
-    started_s = time.monotonic()
+    found: list[bool] = []
+    for attack in _attacks(subjects, numbers, quota):
+        started_s = time.monotonic()
+        outcome = attack()
+        click.echo(f"{outcome.text()}; {time.monotonic() - started_s:.0f} s")
+        found.append(outcome.held)
+    sys.exit(not all(found))
+
+
+def _attacks(subjects: int, numbers: int, quota: int) -> Iterator[Callable[[], Outcome]]:
+    yield lambda: _bisection(subjects)
+    for terms in (day_attacks.FOLDED, day_attacks.DETAILED):
+        yield partial(day_attacks.bisect_days, max(20, subjects // FEWER), terms)
+    yield lambda: _enumeration(numbers, quota, folded=True)
+    yield lambda: _enumeration(numbers // FEWER, quota // FEWER, folded=False)
+
+
+def _bisection(subjects: int) -> Bisection:
     with click.progressbar(length=MONTHS, label=f"{subjects:,} bisections, months") as bar:
-        bisection = bisect(subjects, seen=lambda: bar.update(1))
-    click.echo(f"{bisection.text()}; {time.monotonic() - started_s:.0f} s")
-    started_s = time.monotonic()
+        return bisect(subjects, seen=lambda: bar.update(1))
+
+
+def _enumeration(numbers: int, quota: int, *, folded: bool) -> Enumeration:
     with click.progressbar(length=numbers, label=f"{numbers:,} numbers") as bar:
-        enumeration = enumerate_numbers(numbers, quota, seen=bar.update)
-    click.echo(f"{enumeration.text()}; {time.monotonic() - started_s:.0f} s")
-    sys.exit(not (bisection.held and enumeration.held))
+        return enumerate_numbers(numbers, quota, folded=folded, seen=bar.update)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ All are measured in turn, round by round, by processor time, so that a load besi
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,21 +40,51 @@ class Case:
     run: Callable[[Facts], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """What counts: the median of the rounds' own ratios, and the most that it may be."""
+
+    name: str
+    rounds: Sequence[float]
+    limit: float
+
+    @classmethod
+    def of(cls, name: str, ours: Sequence[float], base: Sequence[float], limit: float) -> Ratio:
+        """The ratios of measurements of the same rounds."""
+        return cls(name, [one / other for one, other in zip(ours, base, strict=True)], limit)
+
+    @property
+    def held(self) -> bool:
+        """Whether the limit is kept."""
+        return median(self.rounds) <= self.limit
+
+    def text(self) -> str:
+        """The line that counts."""
+        spread = f"{len(self.rounds)} rounds, {min(self.rounds):.3f} to {max(self.rounds):.3f}"
+        verdict = "kept" if self.held else "BROKEN"
+        return f"{self.name} = {median(self.rounds):.3f}  ({spread}; limit {self.limit}: {verdict})"
+
+
 @click.command()
 @click.option(
     "--rounds", type=click.IntRange(1, 50), default=9, show_default=True, help="Rounds to take the median of."
 )
 @click.option("--quick", is_flag=True, help="Two rounds: does it run at all?")
 def main(*, rounds: int, quick: bool) -> None:
-    """Measure a decision cold, kept, and among 10,000 agreements; only ratios mean anything."""
+    """Measure a decision cold, kept, and among 10,000 agreements; exit 0 only if every ratio keeps its limit."""
     resident = resident_mb()
     us = measured(cases(), 2 if quick else rounds)
     for name, taken in us.items():
         click.echo(f"{name:32} {median(taken):8.2f} µs")
-    click.echo(ratio("cold/bare", us["cold"], us["bare"], COLD_LIMIT))
-    click.echo(ratio("kept/bare", us["kept"], us["bare"], CACHED_LIMIT))
-    click.echo(ratio("10,000 agreements/10", us["10,000 agreements"], us["10 agreements"], MANY_LIMIT))
+    ratios = [
+        Ratio.of("cold/bare", us["cold"], us["bare"], COLD_LIMIT),
+        Ratio.of("kept/bare", us["kept"], us["bare"], CACHED_LIMIT),
+        Ratio.of("10,000 agreements/10", us["10,000 agreements"], us["10 agreements"], MANY_LIMIT),
+    ]
+    for found in ratios:
+        click.echo(found.text())
     click.echo(f"resident for 10,000 agreements: {resident:.1f} MB more")
+    sys.exit(not all(found.held for found in ratios))
 
 
 def cases() -> list[Case]:
@@ -87,14 +118,6 @@ def measured(chosen: Sequence[Case], rounds: int) -> dict[str, list[float]]:
                 run(facts)
             taken[case.name].append((time.process_time() - started_s) / len(asked) * 1e6)
     return taken
-
-
-def ratio(name: str, ours: Sequence[float], base: Sequence[float], limit: float) -> str:
-    """The line that counts: the median of the rounds' own ratios, and whether it keeps the limit."""
-    ratios = [one / other for one, other in zip(ours, base, strict=True)]
-    found = median(ratios)
-    spread = f"{len(ratios)} rounds, {min(ratios):.3f} to {max(ratios):.3f}"
-    return f"{name} = {found:.3f}  ({spread}; limit {limit}: {'kept' if found <= limit else 'BROKEN'})"
 
 
 def resident_mb() -> float:

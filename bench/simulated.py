@@ -51,6 +51,16 @@ class Subject:
     price: int
 
 
+@dataclass(frozen=True, slots=True)
+class Employed:
+    """A person with one employment, both of whose days belong to it."""
+
+    id_number: str
+    name: str
+    first: date
+    last: date
+
+
 @dataclass(slots=True)
 class Clock:
     """The node's time of day, which stands still until it is turned."""
@@ -100,8 +110,10 @@ class Simulated:
 
 
 @contextmanager
-def simulated(subjects: Sequence[Subject], edits: Mapping[str, Rewrite]) -> Iterator[Simulated]:
-    """A new node over these subjects, with these edits of the example node directory; gone when the block ends."""
+def simulated(
+    subjects: Sequence[Subject], edits: Mapping[str, Rewrite], employed: Sequence[Employed] = ()
+) -> Iterator[Simulated]:
+    """A new node over these people, with these edits of the example node directory; gone when the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="hecha-sim-"))
     valkey = EmbeddedValkey(folder)
     try:
@@ -109,6 +121,7 @@ def simulated(subjects: Sequence[Subject], edits: Mapping[str, Rewrite]) -> Iter
         keys.create(folder / "keys")
         (folder / "keys" / SIGNERS).write_bytes(signing.signers_document(signers))
         write_register(folder / "housing.db", subjects)
+        write_wages(folder / "tax.db", employed)
         env = _environment(folder, _directory(folder, edits, signers, 1))
         valkey.start()
         settings = Settings.from_env(env)
@@ -140,6 +153,24 @@ def write_register(path: Path, subjects: Sequence[Subject]) -> None:
         )
 
 
+def write_wages(path: Path, employed: Sequence[Employed]) -> None:
+    """The tax bureau's database with these people's employments and nobody else's."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE taxpayers (id_no TEXT PRIMARY KEY, full_name TEXT)")
+        connection.execute(
+            "CREATE TABLE wage_declarations (id_no TEXT, employer_name TEXT, start_date TEXT, end_date TEXT)"
+        )
+        connection.execute("CREATE TABLE load_status (relation TEXT NOT NULL, loaded_at TEXT NOT NULL)")
+        connection.execute("INSERT INTO load_status VALUES ('wage_declarations', ?)", (LOADED_AT,))
+        connection.executemany(
+            "INSERT INTO taxpayers VALUES (?, ?)", [(item.id_number, item.name) for item in employed]
+        )
+        connection.executemany(
+            "INSERT INTO wage_declarations VALUES (?, '杭州某某有限公司', ?, ?)",
+            [(item.id_number, item.first.isoformat(), item.last.isoformat()) for item in employed],
+        )
+
+
 def id_numbers(count: int) -> Iterator[str]:
     """So many valid resident id numbers, of people born in the 20th century who live nowhere."""
     for place in range(count):
@@ -162,6 +193,19 @@ def buyers(count: int, rng: Random, step: int) -> list[Subject]:
         name = personal_name(rng, "F" if int(number[16]) % 2 == 0 else "M")
         found.append(Subject(number, name, f"{2014 + place % 12}YS{100_000 + place:06d}", base + shift))
     return found
+
+
+def workers(count: int, rng: Random, within: date, span: int) -> list[Employed]:
+    """So many people who were employed on that day, from and to any day less than `span` days away."""
+    return [
+        Employed(
+            number,
+            personal_name(rng, "F" if int(number[16]) % 2 == 0 else "M"),
+            within - timedelta(days=rng.randrange(span)),
+            within + timedelta(days=rng.randrange(span)),
+        )
+        for number in rng.sample(list(id_numbers(max(20_000, count))), count)
+    ]
 
 
 def _directory(folder: Path, edits: Mapping[str, Rewrite], signers: signing.Keys, revision: int) -> Path:
@@ -187,7 +231,10 @@ def _environment(folder: Path, directory: Path) -> dict[str, str]:
     }
     for provider in PROVIDERS:
         env[f"HECHA_SOURCE_{provider.upper().replace('-', '_')}"] = f"sqlite:///{folder / 'absent.db'}"
-    return env | {"HECHA_SOURCE_HZ_HOUSING": f"sqlite:///{folder / 'housing.db'}"}
+    return env | {
+        "HECHA_SOURCE_HZ_HOUSING": f"sqlite:///{folder / 'housing.db'}",
+        "HECHA_SOURCE_HZ_TAX": f"sqlite:///{folder / 'tax.db'}",
+    }
 
 
 def months(count: int) -> Iterator[datetime]:

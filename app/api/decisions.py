@@ -20,6 +20,7 @@ from evidence.proof import format_proof
 
 blueprint = Blueprint("decisions", __name__, description="Records of the decision log and their proofs.")
 
+STEPS = frozenset(("application", "agreement", "dispute", "revision"))
 _UNKNOWN = "There is no such decision of your department."
 
 
@@ -54,7 +55,7 @@ def proof(identifier: str) -> Response:
 
 @blueprint.route("/v1/decisions/<identifier>/accounts")
 @scope("audit")
-@blueprint.doc(summary="The accounts that a decision was charged to, as they stand now", operationId="accounts")
+@blueprint.doc(summary="The accounts of a decision, as they stand now", operationId="accounts")
 @blueprint.response(200, AccountsSchema)
 def accounts(identifier: str) -> Any:
     """Quota and disclosure budgets: spent, limit and left. No account is named, nor its subject."""
@@ -73,7 +74,13 @@ def _find(connection: Any, identifier: str) -> Any:
 
 
 def _concerns(caller: Caller, row: Any) -> bool:
-    """Whether a record is the caller's to read: its department's, or an auditor's; of steps, the provider's too."""
+    """Whether a record is the caller's to read: its department's, or an auditor's.
+
+    Of steps, the provider's too, and theirs who took them: a refused step names no consumer, only who tried.
+    """
     department = caller.client.department
-    is_step = row.kind in {"application", "agreement", "dispute"}
-    return "audit" in caller.scopes or department == row.consumer or (is_step and department == row.provider)
+    if "audit" in caller.scopes or department == row.consumer:
+        return True
+    if row.kind not in STEPS:
+        return False
+    return department in {row.provider, orjson.loads(row.body).get("department")}

@@ -38,7 +38,7 @@ class AccountSchema(Schema):
 
 
 class AccountsSchema(Schema):
-    """The accounts that one decision was charged to: none for a refusal, the quota alone for a free repeat."""
+    """The accounts that one decision drew on, was stopped by or got for nothing: none for any other refusal."""
 
     id = fields.String(required=True)
     accounts = fields.List(fields.Nested(AccountSchema), required=True)

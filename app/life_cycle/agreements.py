@@ -27,8 +27,6 @@ from app.registry.files import Members, NodeFileInvalid
 from app.steps import Step
 from evidence.errors import NotVerified
 
-LIVE = ("active", "suspended")
-
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
@@ -70,12 +68,16 @@ def sign(desk: Desk, act: Act, identifier: str, signature: str) -> bytes:
 
 
 def suspend(desk: Desk, act: Act, identifier: str, reason: str) -> bytes:
-    """Suspend an active agreement: from this record on nothing is permitted under it. Raises `Refusal`."""
+    """Suspend an active agreement: from this record on nothing is permitted under it. Raises `Refusal`.
+
+    What the provider suspended the authority may suspend too: then it is the authority's to resume.
+    """
 
     def make(record: str) -> Taken:
         ground, side = _controlled(desk, act, identifier, record)
         _only(side, ("provider", "authority"), "provider-or-authority")
-        if ground.row.state != "active":
+        adds = side == "authority" and _suspended_by(desk, ground.row) == "provider"
+        if ground.row.state != "active" and not adds:
             raise Refusal("conflict", "Only an active agreement can be suspended: read its present state.")
         return _ended(ground, "suspended", side, reason)
 
@@ -92,15 +94,13 @@ def resume(desk: Desk, act: Act, identifier: str, reason: str) -> bytes:
         row = ground.row
         if row.state != "suspended":
             raise Refusal("conflict", "Only a suspended agreement can be resumed: read its present state.")
-        with desk.store.reading() as connection:
-            steps = ledger.history(connection, [row.id])
-        by = [step["document"]["by"] for step in steps if step["state"] == "suspended"]
-        if side != "authority" and by[-1:] == ["authority"]:
-            raise forbidden("authority-resumes")
-
+        _check_hold(desk, row, side)
         draft = _fitting(desk, ground.document)
 
         def change(connection: Connection, place: Place) -> None:
+            # The authority sees what else it has suspended, and may free these places again.
+            if side != "authority":
+                _check_halts(connection, draft)
             _move(connection, row, state="active", epoch=place.epoch)
             _take_places(connection, draft)
 
@@ -112,13 +112,17 @@ def resume(desk: Desk, act: Act, identifier: str, reason: str) -> bytes:
 
 
 def revoke(desk: Desk, act: Act, identifier: str, reason: str) -> bytes:
-    """End an agreement for good: the provider, the authority, or the consumer that withdraws. Raises `Refusal`."""
+    """End an agreement for good: the provider, the authority, or the consumer that withdraws. Raises `Refusal`.
+
+    What the authority suspended it alone ends: else both sides would end it and sign the same anew.
+    """
 
     def make(record: str) -> Taken:
         ground, side = _controlled(desk, act, identifier, record)
         _only(side, ("provider", "authority", "consumer"), "steward-revokes")
         if ground.row.state in ledger.ENDED:
             raise Refusal("conflict", "The agreement has ended already: read its present state.")
+        _check_hold(desk, ground.row, side)
         return _ended(ground, "revoked", side, reason)
 
     return desk.take(act, make)
@@ -143,7 +147,7 @@ def expire_due(desk: Desk, now: datetime) -> int:
             provider=row.provider,
             service=row.service,
             change=_ending(row, "expired"),
-            moves_epoch=row.state in LIVE,
+            moves_epoch=row.state in standing.LIVE,
         )
         # Another process may have been quicker; where the log cannot be written, the next look records it.
         with suppress(Refusal):
@@ -155,9 +159,9 @@ def expire_due(desk: Desk, now: datetime) -> int:
 
 
 def found(connection: Connection, act: Act, identifier: str) -> Any:
-    """The agreement's row, if it concerns the caller; standing terms are published and concern everybody."""
+    """The agreement's row, if it concerns the caller; standing terms that are signed concern everybody."""
     row = standing.find(connection, identifier)
-    if row is None or (row.kind != "standing-terms" and side_of(act.caller, row) is None):
+    if row is None or (not ledger.published(row) and side_of(act.caller, row) is None):
         raise unknown()
     return row
 
@@ -178,6 +182,8 @@ def _signed(desk: Desk, ground: _Ground, signatures: Mapping[str, str], awaited:
     old = _live(desk, draft.supersedes)
 
     def change(connection: Connection, place: Place) -> None:
+        # Before anything moves: the one that the authority suspended may be the one that this would end.
+        _check_halts(connection, draft)
         _move(connection, row, state="active", signatures=text, epoch=place.epoch, due=None)
         if old is not None:
             _ending(old, "superseded")(connection, place)
@@ -196,7 +202,7 @@ def _live(desk: Desk, identifier: str | None) -> Any | None:
         return None
     with desk.store.reading() as connection:
         row = standing.find(connection, identifier)
-    return row if row is not None and row.state in LIVE else None
+    return row if row is not None and row.state in standing.LIVE else None
 
 
 def _superseded(ground: _Ground, old: Any) -> Step:
@@ -211,6 +217,26 @@ def _fitting(desk: Desk, document: Mapping[str, Any]) -> Draft:
         return check_document(Members("agreement", dict(document)), desk.catalogue, desk.departments)
     except NodeFileInvalid:
         raise Refusal("conflict", "The agreement no longer fits the catalogue: apply anew.") from None
+
+
+def _check_halts(connection: Connection, draft: Draft) -> None:
+    """INVARIANT: where the authority has suspended sharing, both sides' signatures do not bring it back."""
+    if standing.halted(draft, standing.halts(connection, draft.service)):
+        raise forbidden("authority-resumes")
+
+
+def _check_hold(desk: Desk, row: Any, side: str) -> None:
+    """What the authority suspended is the authority's to resume and to end."""
+    if side != "authority" and _suspended_by(desk, row) == "authority":
+        raise forbidden("authority-resumes")
+
+
+def _suspended_by(desk: Desk, row: Any) -> str | None:
+    """Which side suspended an agreement that is suspended."""
+    if row.state != "suspended":
+        return None
+    with desk.store.reading() as connection:
+        return standing.suspended_by(connection, [row.id]).get(row.id)
 
 
 def _take_places(connection: Connection, draft: Draft) -> None:
@@ -228,7 +254,8 @@ def _take_places(connection: Connection, draft: Draft) -> None:
 
 def _ended(ground: _Ground, state: str, side: str, reason: str) -> Taken:
     said = {"change": state, "by": side, "reason": _checked(reason)}
-    step = _step(ground, said, state=state, change=_ending(ground.row, state), moves_epoch=ground.row.state in LIVE)
+    moves = ground.row.state in standing.LIVE
+    step = _step(ground, said, state=state, change=_ending(ground.row, state), moves_epoch=moves)
     return Taken(step, {"id": ground.row.id, "state": state})
 
 

@@ -49,8 +49,8 @@ RIGHTS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "authority-resumes": (
         ("山东 第六条",),
-        "What the sharing authority suspended, the sharing authority alone resumes.",
-        "由信息共享主管部门暂停的,仅由其恢复。",
+        "What the sharing authority suspended it alone resumes or ends; nothing takes its place meanwhile.",
+        "由信息共享主管部门暂停的,仅由其恢复或终止;暂停期间不得以其他共享协议替代。",
     ),
     "steward-revokes": (
         ("四川 第二十一条", "四川 第二十九条", "山东 第六条"),

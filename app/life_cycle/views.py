@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, Table
 
 from app.life_cycle import agreements, applications, disputes
-from app.life_cycle.desk import Act, Desk, is_steward
+from app.life_cycle.desk import Act, Desk, is_steward, side_of
 from app.log import tables
 from app.registry import ledger
 from app.registry.agreement_document import signers, unsigned_by
@@ -37,7 +37,9 @@ def agreement(desk: Desk, act: Act, identifier: str) -> dict[str, Any]:
         row = agreements.found(connection, act, identifier)
         content = ledger.content_of(connection, row.digest)
         since = _approved_at(connection, row)
-        about = [row.id, *([row.application] if row.application else [])]
+        # Who applied, and with what words, is the business of the provider's steward (`applications.found`).
+        hidden = side_of(act.caller, row) == "provider" and not is_steward(act.caller)
+        about = [row.id, *([row.application] if row.application and not hidden else [])]
         steps = _steps(connection, about)
     required, signatures = signers(row.provider, row.consumer), orjson.loads(row.signatures)
     awaited = unsigned_by(desk.departments, required, content, signatures) if row.state == "approved" else ()
@@ -68,7 +70,7 @@ def applications_page(desk: Desk, act: Act, page: Page) -> dict[str, Any]:
 
 
 def agreements_page(desk: Desk, page: Page) -> dict[str, Any]:
-    """A page of the agreements that concern the caller, and of all standing terms, which are published."""
+    """A page of the agreements that concern the caller, and of all signed standing terms, which are published."""
     rows = _rows(desk, tables.agreement, page)
     return _page(rows, page, [_agreement_line(row) for row in rows])
 

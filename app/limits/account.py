@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -40,6 +40,7 @@ class Account:
     resets_at: datetime | None = None
     attribute: str | None = None
     column: str | None = None
+    answers: bool = True  # what is paid for is the whole answer, not a part of what it tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Reservation:
 
     `spent` is what each account stands at with this reservation, `known` the source values (as text) that earlier
     answers on each budget were about. `paid_at`: the log index of the answer to this very question, where every
-    budget has been paid for it before. `renewed`: accounts that began anew, which no record says yet.
+    budget has been paid for it before. `renewed`: accounts that began anew, which no record says yet. `until`: the
+    moment (seconds since 1970) from which on it may be recorded no more, so that it can be given back.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Reservation:
     known: Mapping[str, str] = field(default_factory=dict)
     paid_at: int | None = None
     renewed: frozenset[str] = frozenset()
+    until: float | None = None
 
 
 class Exhausted(Refusal):
@@ -115,6 +118,15 @@ def charge_of(account: Account, amount: int, *, renewed: bool) -> dict[str, Any]
         "fingerprint": None,
         "renewed": renewed,
     }
+
+
+def charges_of(drawn: Iterable[Account], charges: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of a decision: its charges, and one of nothing for each further account it would have drawn on.
+
+    Those tell the auditor what a limit stopped or a repeat got for nothing; no account stands otherwise for them.
+    """
+    charged = {charge["account"] for charge in charges}
+    return [*charges, *(charge_of(item, 0, renewed=False) for item in drawn if item.name not in charged)]
 
 
 def exceeded(account: Account, now: datetime) -> Refusal:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -26,7 +28,16 @@ from redis.retry import Retry
 from sqlalchemy import select, update
 
 from app.limits.account import NO_EPOCH, Account, Exhausted, Reservation, charge_of, exceeded
-from app.limits.rebuild import STATE, refuse_eviction, write_accounts
+from app.limits.rebuild import (
+    ACCOUNT,
+    RESERVATION,
+    RESERVATIONS,
+    STATE,
+    Settled,
+    recorded,
+    refuse_eviction,
+    write_accounts,
+)
 from app.log import tables
 from app.log.sequencer import RegistryChanged
 from app.log.storage import Store, StoreUnavailable
@@ -34,14 +45,15 @@ from app.refusals import Refusal
 
 logger = logging.getLogger(__name__)
 
-RESERVATION_TTL_S = 3_600
+RECORDED_WITHIN_S = 600  # a question that takes longer is decided anew
+SWEPT_AFTER_S = 3_600  # the clocks of a node's instances may be apart by the difference
+SWEEP_EVERY_S = 60.0
+SWEPT_AT_ONCE = 50
 REBUILD_TIMEOUT_S = 60
 SETTLED_AT_ONCE = 50
 _SETTLING = "settling"  # a reservation on nothing, which carries news alone
 
 Arguments: TypeAlias = "list[str | bytes | int]"
-_Settled: TypeAlias = "tuple[str, int, dict[str, str], list[str]]"
-"""Reservation, index in the log, source values by account, accounts whose beginning anew is recorded with it."""
 
 
 class Limiter:
@@ -53,10 +65,11 @@ class Limiter:
         self._local = threading.local()
         self._rebuilding = threading.Lock()
         self._seen = -1
-        self._settled: deque[_Settled] = deque()
-        self._script = _script("reserve")
+        self._settled: deque[Settled] = deque()
+        self._script = _script("give_back", "reserve")
         self._sha = ""
         self._open: set[str] = set()  # reservations of this process that are under way
+        self._sweep_due = 0.0
 
     def reserve(
         self, identifier: str, accounts: Sequence[Account], committed: int, now: datetime, *, epoch: int = NO_EPOCH
@@ -66,7 +79,12 @@ class Limiter:
         `committed` is the newest log index this process wrote, `epoch` the registry's that the question was decided
         under. Raises `Refusal`: quota-exceeded with Retry-After, `Exhausted`, limiter-unavailable if Redis cannot be
         trusted; and `RegistryChanged` if the registry is known to have moved on.
+        Whatever was reserved under this id before is given back.
         """
+        until = time.time() + RECORDED_WITHIN_S
+        if time.monotonic() >= self._sweep_due:
+            self._sweep_due = time.monotonic() + SWEEP_EVERY_S
+            self.sweep(time.time())
         answer = self._run(identifier, accounts, (committed, epoch), now)
         if answer[0] in (b"cold", b"behind"):
             self.rebuild()
@@ -81,7 +99,7 @@ class Limiter:
             raise _unavailable()
         self._seen = max(self._seen, int(answer[2]))
         self._open.add(identifier)
-        return _reservation(identifier, accounts, answer)
+        return replace(_reservation(identifier, accounts, answer), until=until)
 
     def renew(self, account: Account, known: str, values: str) -> bool:
         """Begin an account anew under other source values, unless somebody did so first.
@@ -90,7 +108,7 @@ class Limiter:
         """
         try:
             connection = self._connection()
-            connection.send_command("EVAL", _script("renew"), 1, f"hecha:account:{account.name}", known, values)
+            connection.send_command("EVAL", _script("renew"), 1, ACCOUNT + account.name, known, values)
             return bool(connection.read_response())
         except (redis.RedisError, OSError) as error:
             self._drop_connection()
@@ -109,24 +127,49 @@ class Limiter:
         """Give a reservation back whose question got no answer from the source."""
         self._open.discard(reservation.id)
         try:
-            connection = self._connection()
-            connection.send_command("EVAL", _script("refund"), 1, f"hecha:reservation:{reservation.id}")
-            connection.read_response()
+            self._give_back(reservation.id)
         except (redis.RedisError, OSError):
-            # A refund that is lost is found again at the next rebuild, from the charge rows.
+            # A refund that is lost is made up for when the question is reserved again, by the next sweep or rebuild.
             self._drop_connection()
 
+    def sweep(self, now: float) -> None:
+        """Clear up some reservations that their processes left behind, killed or cut off from Redis.
+
+        INVARIANT: by `now` (seconds since 1970) they can be recorded no more, so the charge rows say for good which
+        of them were: these are settled with the next reservation, all others are given back.
+        """
+        try:
+            connection = self._connection()
+            connection.send_command("ZRANGEBYSCORE", RESERVATIONS, "-inf", now, "LIMIT", 0, SWEPT_AT_ONCE)
+            left = [key.decode().removeprefix(RESERVATION) for key in connection.read_response()]
+            if not left:
+                return
+            with self._store.reading() as database:
+                found = recorded(database, left)
+            self._settled.extend(found)
+            for identifier in sorted({*left} - {item[0] for item in found}):
+                self._give_back(identifier, left_by=now)
+        except (redis.RedisError, OSError, StoreUnavailable) as error:
+            self._drop_connection()
+            logger.warning("what was left reserved is not given back yet: %s", type(error).__name__)
+
+    def _give_back(self, identifier: str, *, left_by: float | None = None) -> None:
+        connection = self._connection()
+        script = _script("give_back", "refund")
+        connection.send_command("EVAL", script, 1, RESERVATION + identifier, "" if left_by is None else left_by)
+        connection.read_response()
+
     def settle(self, reservation: Reservation, index: int, known: Mapping[str, str] | None = None) -> None:
-        """Note that a reservation is recorded at `index`: from now on, the same question is free.
+        """Note that a reservation is recorded at `index`: it stays drawn, and the same question is free from now on.
 
         `known` are the source values that its answer was about, by account. Under load the news travels with the next
         reservation of this process; if there is none under way, it is told at once.
         """
         self._open.discard(reservation.id)
-        if any(account.question for account in reservation.accounts):
-            values = {f"hecha:account:{name}": text for name, text in (known or {}).items()}
+        if reservation.accounts:
+            values = {ACCOUNT + name: text for name, text in (known or {}).items()}
             # Only a record that names its values makes the rows begin the account anew.
-            anew = [name for name in values if name.removeprefix("hecha:account:") in reservation.renewed]
+            anew = [name for name in values if name.removeprefix(ACCOUNT) in reservation.renewed]
             self._settled.append((reservation.id, index, values, anew))
             if not self._open:
                 with suppress(Refusal):
@@ -191,11 +234,11 @@ class Limiter:
     ) -> list[bytes]:
         keys = [
             STATE,
-            f"hecha:reservation:{identifier}",
-            *(f"hecha:account:{item.name}" for item in accounts),
+            RESERVATION + identifier,
+            *(ACCOUNT + item.name for item in accounts),
         ]
         committed, epoch = standing
-        arguments: Arguments = [committed, self._seen, RESERVATION_TTL_S, epoch]
+        arguments: Arguments = [committed, self._seen, f"{time.time() + SWEPT_AFTER_S:.0f}", epoch]
         taken = self._take_settled()
         arguments.append(orjson.dumps(taken) if taken else b"")
         drawn: Arguments = []
@@ -217,8 +260,8 @@ class Limiter:
             self._settled.extendleft(taken)
             raise _lost(error) from None
 
-    def _take_settled(self) -> list[_Settled]:
-        taken: list[_Settled] = []
+    def _take_settled(self) -> list[Settled]:
+        taken: list[Settled] = []
         while self._settled and len(taken) < SETTLED_AT_ONCE:
             with suppress(IndexError):
                 taken.append(self._settled.popleft())
@@ -277,6 +320,7 @@ def _reservation(identifier: str, accounts: Sequence[Account], answer: list[byte
     )
     budgets = [place for place, account in enumerate(accounts) if account.question]
     free = bool(budgets) and all(int(cost[place]) == 0 and paid[place] for place in budgets)
+    answers = [int(paid[place]) for place in budgets if accounts[place].answers] if free else []
     return Reservation(
         id=identifier,
         accounts=tuple(accounts),
@@ -284,7 +328,7 @@ def _reservation(identifier: str, accounts: Sequence[Account], answer: list[byte
         generation=int(answer[1]),
         spent=tuple(int(amount) for amount in spent),
         known={account.name: text.decode() for account, text in zip(accounts, known, strict=True) if text},
-        paid_at=max(int(paid[place]) for place in budgets) if free else None,
+        paid_at=max(answers, default=None),
         renewed=renewed,
     )
 
@@ -318,5 +362,6 @@ def _run_id(info: Any) -> str:
 
 
 @cache
-def _script(name: str) -> bytes:
-    return files("app.limits").joinpath(f"{name}.lua").read_bytes()
+def _script(*names: str) -> bytes:
+    folder = files("app.limits")
+    return b"\n".join(folder.joinpath(f"{name}.lua").read_bytes() for name in names)

@@ -8,13 +8,13 @@ at the same time counts once. Every doubt counts as spent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from app.limits.values import MANY, disjoint, merged
 from app.log import tables
@@ -22,7 +22,13 @@ from app.log import tables
 logger = logging.getLogger(__name__)
 
 STATE = "hecha:state"
+ACCOUNT = "hecha:account:"
+RESERVATION = "hecha:reservation:"
+RESERVATIONS = "hecha:reservations"  # those under way, by when they can be recorded no more
 PIECE = 5_000  # commands sent to Redis, and rows read from the database, at once
+
+Settled: TypeAlias = "tuple[str, int, dict[str, str], list[str]]"
+"""Reservation, index in the log, source values by account, accounts whose beginning anew is recorded with it."""
 
 
 @dataclass(slots=True)
@@ -51,7 +57,8 @@ def budgets(connection: Connection, account: str | None = None) -> Iterator[tupl
     column = tables.charge.c
     query = (
         select(column.account, column.idx, column.question, column.amount, column.fingerprint, column.renewed)
-        .where(column.question.is_not(None))
+        # A row of nothing that names no values is told to auditors alone.
+        .where(column.question.is_not(None), or_(column.amount > 0, column.fingerprint.is_not(None)))
         .order_by(column.account, column.idx)
     )
     if account is not None:
@@ -83,6 +90,27 @@ def _gone(before: str, values: str) -> bool:
     return disjoint(before, values) if before else values not in ("", MANY)
 
 
+def recorded(connection: Connection, ids: Sequence[str]) -> list[Settled]:
+    """Those of these reservations that are recorded: each draws on an account in the rows of its decision."""
+    row, charge = tables.decision.c, tables.charge.c
+    query = (
+        select(row.id, charge.idx, charge.account, charge.amount, charge.fingerprint, charge.renewed)
+        .join_from(tables.charge, tables.decision, row.idx == charge.idx)
+        .where(row.id.in_(ids))
+        .order_by(charge.idx)
+    )
+    found = []
+    for (identifier, index), rows in groupby(connection.execute(query), key=lambda item: (item.id, item.idx)):
+        charges = list(rows)
+        # The rows of a question that a limit stopped say what it would have drawn on.
+        if not any(item.amount for item in charges):
+            continue
+        named = [item for item in charges if item.fingerprint]
+        known = {ACCOUNT + item.account: item.fingerprint for item in named}
+        found.append((identifier, index, known, [ACCOUNT + item.account for item in named if item.renewed]))
+    return found
+
+
 def write_accounts(client: redis.Redis, connection: Connection) -> None:
     """Replace every account in Redis by what the charge rows say, in bounded pieces. Raises `RedisError`."""
     pipeline = client.pipeline(transaction=False)
@@ -90,13 +118,13 @@ def write_accounts(client: redis.Redis, connection: Connection) -> None:
         pipeline.unlink(name)
         _flush(pipeline)
     for account, amount in quotas(connection):
-        pipeline.hset(f"hecha:account:{account}", "spent", str(amount))
+        pipeline.hset(ACCOUNT + account, "spent", str(amount))
         _flush(pipeline)
     for account, spent in budgets(connection):
         fields = {question: f"{amount} {index}" for question, (amount, index) in spent.questions.items()}
         fields |= {"spent": str(spent.total), "f": spent.known}
         for field_name, value in fields.items():
-            pipeline.hset(f"hecha:account:{account}", field_name, value)
+            pipeline.hset(ACCOUNT + account, field_name, value)
         _flush(pipeline)
     pipeline.execute()
 

@@ -15,14 +15,19 @@ from typing import Any
 from sqlalchemy import Connection, Table
 
 KEPT = 1_024  # texts by table and number of rows
+VALUES = 20_000  # a statement: SQLite takes 32,766, PostgreSQL 65,535
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, each with a value for every column of the table; no rows, no statement."""
     if rows:
         names, values = _columns(table)
-        text = _text(table.name, names, len(rows), connection.dialect.paramstyle)
-        connection.exec_driver_sql(text, tuple(chain.from_iterable(map(values, rows))))
+        # One statement for any group of decisions; a revision may bring thousands of agreements.
+        most = VALUES // len(names)
+        for start in range(0, len(rows), most):
+            part = rows[start : start + most]
+            text = _text(table.name, names, len(part), connection.dialect.paramstyle)
+            connection.exec_driver_sql(text, tuple(chain.from_iterable(map(values, part))))
 
 
 @lru_cache(KEPT)

@@ -26,7 +26,6 @@ from evidence.checkpoint import Checkpoint
 from evidence.merkle import Frontier, leaf_hash
 from evidence.note import NoteSigner
 
-STEPS = 16  # that many changes with their records keep the writer's lock as long
 GROUP = 128  # entries a transaction: some 10 ms on the slowest disk met, well under the 50 ms that design allows
 
 
@@ -109,22 +108,6 @@ class Sequencer:
         if entry.error is not None:
             raise entry.error
         return entry.index
-
-    def append_all(self, entries: Sequence[Entry]) -> None:
-        """Write many entries in order, in groups: for imports at start. Raises the first error met."""
-        for start in range(0, len(entries), STEPS):
-            group = list(entries[start : start + STEPS])
-            for entry in group:
-                _hash(entry)
-            try:
-                with self._store.writing() as connection:
-                    self._commit(connection, group, self._head(connection))
-            except StoreUnavailable as error:
-                raise NotWritten(str(error)) from None
-            for entry in group:
-                if entry.error is not None:
-                    raise entry.error
-                self.last_index = max(self.last_index, entry.index)
 
     def _lead(self) -> None:
         """Write one group, this thread's entry among it, then hand leadership to the first that still waits."""

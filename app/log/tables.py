@@ -89,6 +89,7 @@ salt = Table(
 # The truth of quota (amount 1, no question) and disclosure budget (thousandths of a bit, keyed question).
 # `ceiling` is the limit the charge was made under, `attribute` the source attribute of a budget, `fingerprint` the
 # opaque source values that the answer was about; `renewed`: the account had begun anew, and no row before says so.
+# Amount 0 is an account of a free repeat or of a question that a limit stopped, for the auditor to see.
 charge = Table(
     "charge",
     metadata,

@@ -53,6 +53,25 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a department's active agreements allow together on one source attribute: bits of all time and a year's.
+
+    Each is the tightest of its kind, None where no agreement says so.
+    """
+
+    ever: int | None = None
+    yearly: int | None = None
+
+    def also(self, budget: Budget | None) -> Bounds:
+        """These bounds and one budget more."""
+        if budget is None:
+            return self
+        if budget.renews:
+            return Bounds(self.ever, min(filter(None, (self.yearly, budget.bits))))
+        return Bounds(min(filter(None, (self.ever, budget.bits))), self.yearly)
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """One agreement or standing terms, ready for decision: policy facts, obligations, limits, patterns.
 
@@ -126,6 +145,8 @@ def check_document(members: Members, catalogue: Catalogue, departments: Departme
     _check_parties(members, terms, departments)
     _check_disclosure(members, terms, service)
     _check_texts(members, agreement)
+    if agreement.budget is None and (terms.kind == "agreement" or terms.statutory):
+        raise members.refuse("budget is needed: without one, answers about a person may add up without end")
     try:
         document = canonical(content)
     except NotCanonical as error:

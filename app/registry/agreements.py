@@ -18,6 +18,7 @@ import orjson
 from app.registry.agreement_document import (
     ANYONE,
     Agreement,
+    Bounds,
     Budget,
     agreement_of,
     digest_of,
@@ -28,7 +29,7 @@ from app.registry.catalogue import Catalogue
 from app.registry.departments import Client, Departments
 from app.registry.files import Members, NodeFileInvalid
 
-__all__ = ["Agreement", "Agreements", "Budget", "Held"]
+__all__ = ["Agreement", "Agreements", "Bounds", "Budget", "Held"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +51,13 @@ class Held:
 class Agreements:
     """An unchanging set of agreements; a change of one gives a new set. Shared by threads.
 
-    `purposes` are those of all agreements, in any state. `budgets` are the tightest that a department agreed to on a
-    source attribute, under any active agreement: the fewest bits, renewed only if every such agreement renews.
+    `purposes` are those of all agreements, in any state. `budgets` are the tightest bounds that a department agreed
+    to on a source attribute, over all its active agreements.
     """
 
     def __init__(self, catalogue: Catalogue, departments: Departments) -> None:
         self.purposes: frozenset[str] = frozenset()
-        self.budgets: dict[tuple[str, str], Budget] = {}
+        self.budgets: dict[tuple[str, str], Bounds] = {}
         self._catalogue = catalogue
         self._departments = departments
         self._entries: dict[str, _Entry] = {}
@@ -147,11 +148,12 @@ class Agreements:
             self._active[pair] = {purpose: entry for entry in reversed(active) for purpose in entry.purposes}
         bounded = _replaced(self._bounding, lost, gained, self._bounds)
         for key in bounded:
-            budgets = [entry.budget for entry in self._bounding[key] if entry.budget]
+            bounds = Bounds()
+            for entry in self._bounding[key]:
+                bounds = bounds.also(entry.budget)
             self.budgets.pop(key, None)
-            if budgets:
-                renews = all(budget.renews for budget in budgets)
-                self.budgets[key] = Budget(min(budget.bits for budget in budgets), renews)
+            if bounds != Bounds():
+                self.budgets[key] = bounds
         self.purposes |= frozenset(purpose for entry in gained for purpose in entry.purposes)
 
     def _bounds(self, entry: _Entry) -> Iterable[tuple[str, str]]:
@@ -161,7 +163,7 @@ class Agreements:
         if service is None or entry.budget is None or entry.held.state != ACTIVE:
             return ()
         columns = {column for name in entry.attributes for column in service.source_attributes.get(name, ())}
-        columns.add(service.existence)
+        columns |= {service.existence, *(name for name, _ in service.confirmed_by)}
         return [(party, column) for party in entry.parties if party != ANYONE for column in columns]
 
     def _read(self, entry: _Entry) -> Agreement | None:

@@ -44,9 +44,14 @@ class Answerable:
     required: frozenset[str]
 
     @property
-    def lookup(self) -> tuple[str, ...]:
-        """How the rows of a subject are found in the relation."""
-        return self.source.adapter, self.source.url, self.binding.subject_column, self.binding.subject_type
+    def lookups(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """How the rows of a subject are found in the relation asked and in the register."""
+        binding, source = self.binding, self.source
+        pairs = {binding.relation: binding.subject_column}
+        # A register in the relation asked may find its rows by another column; its accounts are those of that column.
+        if binding.register != binding.relation:
+            pairs[binding.register] = binding.register_column
+        return tuple((name, (source.adapter, source.url, by, binding.subject_type)) for name, by in pairs.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class Service:
 
     `disclosure` is the most that any agreement on it may disclose: with `masks` the published condition of sharing
     (山东 第十六条). `source_attributes` names, by attribute, what it reads as `provider/relation.column`, sorted;
-    `existence` is `provider/relation.*`: that there is a row.
+    `existence` is `provider/relation.*`: that there is a row. `confirmed_by` are the columns that confirm the
+    subject: pairs of source attribute and key in `adapters.base.Answer.values`; trying out names is a search too.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Service:
     disclosure: str
     existence: str
     source_attributes: Mapping[str, tuple[str, ...]]
+    confirmed_by: tuple[tuple[str, str], ...]
 
     @property
     def masks(self) -> frozenset[str]:
@@ -109,18 +116,24 @@ class Catalogue:
                 raise document.refuse(f"provider {service.provider} is no registered department")
             # INVARIANT: an account's values are those of one relation, found in one way: else asking now here, now
             # there would seem to change them, and renew it.
-            lookup = service.answerable.lookup if service.answerable else None
-            if lookup and lookups.setdefault(service.existence, lookup) != lookup:
-                raise document.refuse(
-                    f"{service.existence.removesuffix('.*')} is read by another service from another source or by "
-                    "another subject column: bind a view of its own"
-                )
+            _refuse_second_lookup(document, service, lookups)
             _refuse_second_grid(document, service, grids)
             self.services[service.name] = service
 
     def find(self, name: str) -> Service | None:
         """The service of that name, or None."""
         return self.services.get(name)
+
+
+def _refuse_second_lookup(document: Members, service: Service, lookups: dict[str, tuple[str, ...]]) -> None:
+    """Refuse a relation that another service reads from another source, or by another subject column."""
+    answerable = service.answerable
+    for relation, lookup in answerable.lookups if answerable else ():
+        if lookups.setdefault(f"{service.provider}/{relation}", lookup) != lookup:
+            raise document.refuse(
+                f"{service.provider}/{relation} is read by another service from another source or by another subject "
+                "column: bind a view of its own"
+            )
 
 
 def _refuse_second_grid(document: Members, service: Service, grids: dict[str, tuple[object, ...]]) -> None:
@@ -175,6 +188,7 @@ def _service(document: Members) -> Service:
         contract_digest=digest(contract),
         existence=f"{common['provider']}/{answerable.binding.relation if answerable else name}.{EXISTENCE}",
         source_attributes=_source_attributes(common["provider"], answerable),
+        confirmed_by=_confirmed_by(common["provider"], answerable),
         **common,
     )
 
@@ -266,6 +280,27 @@ def _source_attributes(provider: str, answerable: Answerable | None) -> dict[str
     }
 
 
+def _confirmed_by(provider: str, answerable: Answerable | None) -> tuple[tuple[str, str], ...]:
+    if answerable is None:
+        return ()
+    binding = answerable.binding
+    columns = {column for item in binding.confirm for column in item.columns.values()}
+    return tuple(
+        (f"{provider}/{binding.register}.{column}", f"{binding.register}.{column}") for column in sorted(columns)
+    )
+
+
+def _binding_digest(answerable: Answerable) -> str:
+    """Digest of what is read where: an answer of another binding is another answer, under whatever rules."""
+    binding, source = answerable.binding, answerable.source
+    columns = {
+        part: {item.name: dict(item.columns) for item in items}
+        for part, items in (("attributes", binding.attributes), ("confirm", binding.confirm))
+    }
+    places = [binding.relation, binding.subject_column, binding.register, binding.register_column, binding.latest_by]
+    return digest({"columns": columns, "places": places, "source": [source.adapter, source.url, source.updated]})
+
+
 def _contract(name: str, version: int, answerable: Answerable | None, common: Mapping[str, Any]) -> dict[str, Any]:
     """The published, versioned rules of comparison; what stands here is all that the node does to a value."""
     contract: dict[str, Any] = {"service": name, "version": version, "update_cycle": common["update_cycle"]}
@@ -281,6 +316,7 @@ def _contract(name: str, version: int, answerable: Answerable | None, common: Ma
             item.name: answerable.attributes[item.name].describe() | ({"mask": item.mask} if item.mask else {})
             for item in binding.attributes
         },
+        "binding": _binding_digest(answerable),
         "required": sorted(answerable.required),
         "many": binding.many,
         "results": {

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Table, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Table, func, insert, or_, select, update
 
 from app.log import tables
 from app.log.storage import archived
@@ -21,6 +21,7 @@ from app.refusals import Refusal
 
 OPEN_APPLICATION = ("submitted", "reopened")
 ENDED = ("expired", "revoked", "superseded")
+UNSIGNED = "{}"
 
 
 class Moved(Refusal):
@@ -48,6 +49,11 @@ def application(connection: Connection, identifier: str) -> Any | None:
 def dispute(connection: Connection, identifier: str) -> Any | None:
     """The row of one dispute, or None."""
     return _row(connection, tables.dispute, identifier)
+
+
+def published(row: Any) -> bool:
+    """Whether an agreement is for everybody to read: standing terms, from the provider's signature on."""
+    return bool(row.kind == "standing-terms" and row.signatures != UNSIGNED)
 
 
 def listed(connection: Connection, table: Table, page: Page) -> Sequence[Any]:
@@ -146,19 +152,34 @@ def add_dispute(connection: Connection, values: Mapping[str, Any]) -> None:
 
 
 def move(connection: Connection, table: Table, row: Any, **values: Any) -> None:
-    """Change a row that still stands as it was read: state and signatures alike. Raises `Moved`."""
+    """Change a row that still stands as it was read, and stood so all the while. Raises `Moved`.
+
+    A state may come back (suspended, resumed, suspended by somebody else): whoever read it the first time decided on
+    something else. An agreement's epoch tells, and the last step of an application or a dispute.
+    """
     same = (table.c.id == row.id) & (table.c.state == row.state)
     if table is tables.agreement:
-        same &= table.c.signatures == row.signatures
+        same &= (table.c.signatures == row.signatures) & (table.c.epoch == row.epoch)
+    else:
+        same &= _last_step(row.id) == row.last_step
     if connection.execute(update(table).where(same).values(**values)).rowcount != 1:
         raise Moved
 
 
 def _row(connection: Connection, table: Table, identifier: str) -> Any | None:
-    return connection.execute(select(table).where(table.c.id == identifier)).first()
+    """The row, with the index of the last step about it."""
+    query = select(table, _last_step(identifier).label("last_step")).where(table.c.id == identifier)
+    return connection.execute(query).first()
+
+
+def _last_step(identifier: str) -> ScalarSelect[Any]:
+    step = tables.step.c
+    return select(func.coalesce(func.max(step.idx), -1)).where(step.about == identifier).scalar_subquery()
 
 
 def _of_party(table: Table, party: str) -> ColumnElement[bool]:
-    """What a department may see: what it provides, what it uses, and standing terms, which are published."""
+    """What a department may see: what it provides, what it uses, and what is published."""
     own = or_(table.c.provider == party, table.c.consumer == party)
-    return own | (table.c.kind == "standing-terms") if table is tables.agreement else own
+    if table is not tables.agreement:
+        return own
+    return own | ((table.c.kind == "standing-terms") & (table.c.signatures != UNSIGNED))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -36,6 +37,7 @@ _KNOWN = re.compile(
     r"node\.yaml|revision\.jws|[^/]+\.md|(?:departments|services|agreements|calendar)/[^/]+\.(?:yaml|md)"
     r"|agreements/[^/]+\.signatures\.json|rules/(?:[^/]+/)?[^/]+\.(?:cedar|md)"
 )
+_COMMON = ("consumer", "provider", "service", "kind")  # to an agreement and the one that it supersedes
 _DEPTH = 3  # rules/<provider>/<file>
 
 
@@ -46,6 +48,17 @@ class Filed:
     name: str
     draft: Draft
     signatures: Mapping[str, str]
+
+    def may_supersede(self, old: Any) -> bool:
+        """Whether it may end the old one, a draft or a row: nobody ends what is agreed between others."""
+        return all(getattr(self.draft, name) == getattr(old, name) for name in _COMMON)
+
+    def foreign(self) -> NodeFileInvalid:
+        """That it names an agreement of others as superseded."""
+        return NodeFileInvalid(
+            f"{self.name}: {self.draft.supersedes} is no {self.draft.kind} between the same departments about the "
+            "same service, so that it cannot be superseded by this one"
+        )
 
     def held(self, state: str) -> Held:
         """It, as the database would hold it in that state."""
@@ -203,7 +216,14 @@ def _signatures(name: str, content: bytes | None, draft: Draft) -> dict[str, str
 
 
 def _refuse_overlaps(found: Mapping[str, Filed]) -> None:
-    """Refuse two agreements that would be in force for one purpose at one time, unless one supersedes the other."""
+    """Refuse two agreements that would be in force for one purpose at one time, unless one supersedes the other.
+
+    One supersedes another of the same departments, service and kind only.
+    """
+    for item in found.values():
+        old = found.get(item.draft.supersedes or "")
+        if old is not None and not item.may_supersede(old.draft):
+            raise item.foreign()
     purposes: dict[tuple[str, str, str], list[Filed]] = {}
     for item in found.values():
         draft = item.draft

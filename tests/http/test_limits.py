@@ -9,15 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
+import pytest
+
 from app.accounts import MASK_BITS
 from app.limits.account import price
 from app.limits.rebuild import STATE
+from tests.nodes.agreements import moved
 from tests.nodes.problems import recorded
 from tests.nodes.questions import CLIENT, SERVICE, Question, body, employment, persona
 from tests.nodes.running import OwnNode, RunningNode
 
 BENEFITS = "agreements/hz-hrss-employment-status-unemployment-benefit.yaml"
 REVIEW = "agreements/hz-hrss-employment-status-benefit-review.yaml"
+WAGES = "agreements/hz-hrss-wage-base-social-insurance-levy.yaml"
 LEVY = "agreements/hz-tax-property-contract-property-tax.yaml"
 
 
@@ -142,6 +146,32 @@ def test_budget_is_shared_by_all_clients_and_agreements_of_a_department(own_node
         assert node.consumer(CLIENT).ask(SERVICE, on(day)).status_code == 200
     response = node.consumer("hz-hrss-review").ask(SERVICE, on("2026-03-01", purpose="benefit-review"))
     recorded(node, response, "budget-exhausted")
+
+
+def revoke_benefits(node: RunningNode) -> None:
+    moved(node, "hz-hrss-employment-status-unemployment-benefit", "revoked")
+
+
+@pytest.mark.parametrize("review", ["{bits: 3}", "{bits: 2, renews: year}"])
+def test_giving_up_a_tight_agreement_makes_no_answer_fresh(own_node: OwnNode, review: str) -> None:
+    """What was drawn under the one counts under the other, in the year too."""
+    other = lambda text: re.sub(r"budget: {.*}", f"budget: {review}", text)  # noqa: E731 - as the rewrites above
+    node = own_node({BENEFITS: budget(2), REVIEW: other})
+    caller = node.consumer("hz-hrss-review")
+    assert node.consumer(CLIENT).ask(SERVICE, on("2026-01-01")).status_code == 200
+    recorded(node, caller.ask(SERVICE, on("2026-02-01", purpose="benefit-review")), "budget-exhausted")
+    revoke_benefits(node)
+    recorded(node, caller.ask(SERVICE, on("2026-02-01", purpose="benefit-review")), "budget-exhausted")
+
+
+def test_trying_out_names_over_services_is_one_search(own_node: OwnNode) -> None:
+    """The register that confirms the person is the same, whatever is asked about it."""
+    node = own_node({BENEFITS: budget(240), WAGES: budget(2)})
+    asked = 0
+    for number in range(4):
+        asked += node.consumer(CLIENT).ask(SERVICE, employment(confirm={"name": f"沈{number}"})).status_code == 200
+    assert asked == 2
+    assert node.consumer(CLIENT).ask(SERVICE, employment(confirm={"name": "沈1"})).status_code == 200
 
 
 def test_budget_of_one_department_is_not_anothers(own_node: OwnNode) -> None:

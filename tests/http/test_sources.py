@@ -55,7 +55,7 @@ def test_source_that_comes_back_answers_and_is_charged_once(own_node: OwnNode, t
     recorded(node, caller.ask(SERVICE, employment()), "source-unavailable")
     shutil.copy(node.ground.folder / "sources" / "hz-tax.db", path)
     charges = node.charges(caller.ask(SERVICE, employment()).get_json()["id"])
-    assert len(charges) == 4
+    assert len(charges) == 5
     assert sorted(spent(node).values()) == sorted(charges.values())
 
 
@@ -86,7 +86,7 @@ def test_failing_source_is_recorded_and_says_nothing(
     assert NUMBER not in response.text
     assert type(error).__name__ not in response.text
     answer = node.consumer(CLIENT).ask(SERVICE, question).get_json()
-    assert len(node.charges(answer["id"])) == 4, "the failed attempt was refunded, so this one is charged in full"
+    assert len(node.charges(answer["id"])) == 5, "the failed attempt was refunded, so this one is charged in full"
 
 
 def test_unknown_error_leaves_kind_and_place_in_the_log_but_no_value(

@@ -43,13 +43,27 @@ def standing_terms(parties: Parties, **changes: Any) -> Any:
 def test_standing_terms_are_signed_by_the_provider_alone(own: RunningNode, parties: Parties) -> None:
     word = purpose()
     reply = parties.taken(standing_terms(parties, purposes=[word]), 201)
-    found = parties.agreement(reply["id"], "hz-outsider")
+    found = parties.agreement(reply["id"], "hz-market-steward")
     assert (found["kind"], found["awaiting"], found["consumer"]) == ("standing-terms", ["hz-market"], None)
-    problem(parties.sign(reply["id"], "hz-outsider", "hz-planning"), "not-permitted")
+    body = {"signature": parties.signature(reply["id"], "hz-market", "hz-market-steward")}
+    problem(parties.send("hz-outsider", f"{path(reply['id'])}/signatures", body), "not-found")
     signed = parties.taken(parties.sign(reply["id"], "hz-market-steward", "hz-market"))
     assert signed["state"] == "active"
+    problem(parties.send("hz-outsider", f"{path(reply['id'])}/signatures", body), "not-permitted")
     assert parties.states(path(reply["id"])) == ["approved", "active"]
     assert [row.party for row in places(own, reply["id"])] == [""]
+
+
+@pytest.mark.parametrize("dropped", [False, True], ids=["draft", "dropped draft"])
+def test_terms_that_were_never_signed_are_nobody_elses_to_read(parties: Parties, *, dropped: bool) -> None:
+    """What a provider thinks of offering is not what it offers."""
+    identifier = parties.taken(standing_terms(parties), 201)["id"]
+    if dropped:
+        parties.taken(parties.control(identifier, "revocation", "hz-market-steward"))
+    for name, sees in (("hz-outsider", False), (APPLICANT, False), ("hz-market-steward", True), (AUTHORITY, True)):
+        listed = parties.get(name, "/v1/agreements?page_size=200").get_json()["items"]
+        assert (identifier in {item["id"] for item in listed}) is sees
+        assert parties.get(name, path(identifier)).status_code == (200 if sees else 404)
 
 
 def test_standing_terms_supersede_those_before(parties: Parties) -> None:

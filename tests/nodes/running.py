@@ -125,7 +125,7 @@ class RunningNode:
         query = (
             select(tables.charge)
             .join(tables.decision, tables.decision.c.idx == tables.charge.c.idx)
-            .where(tables.decision.c.id == identifier)
+            .where(tables.decision.c.id == identifier, tables.charge.c.amount > 0)
         )
         with self.node.store.reading() as connection:
             return {row.account: row.amount for row in connection.execute(query)}

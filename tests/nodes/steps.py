@@ -24,7 +24,7 @@ APPLICANT = "hz-hrss-benefits"
 STEWARD = "hz-tax-steward"
 CONSUMER_STEWARD = "hz-hrss-steward"
 AUTHORITY = "hz-data-bureau"
-CONDITIONS = {"security_agreement": True, "fold": False}
+CONDITIONS = {"security_agreement": True, "fold": False, "budget": {"bits": 200}}
 _NUMBERS = itertools.count(1)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.accounts import MASK_BITS, UNBOUNDED, accounts, question_price, tightest
+from app.accounts import MASK_BITS, UNBOUNDED, accounts, question_price
 from app.limits.account import Account, price
 from app.recording import Permitted
-from app.registry.agreements import Agreement, Budget
+from app.registry.agreements import Agreement, Bounds, Budget
 from app.registry.question import QuestionReader
 from examples.demo import cast
 from policies.obligations import Disclose, Fold, HumanReview, Obligation
@@ -36,6 +36,11 @@ LEVY = agreed("hz-tax-property-contract-property-tax")
 PERSONS = agreed("hz-police-person-basic-standing-terms")
 
 
+def permitted_body(agreement: Agreement) -> dict[str, Any]:
+    """The example question of the agreement's service."""
+    return copy.deepcopy(dict(DIRECTORY.catalogue.services[agreement.service].example))
+
+
 def permitted(agreement: Agreement, **members: Any) -> Permitted:
     """The example question of the agreement's service, with members replaced."""
     service = DIRECTORY.catalogue.services[agreement.service]
@@ -48,19 +53,23 @@ def drawn(agreement: Agreement, department: str = "hz-hrss", **members: Any) -> 
 
 
 def budgets(found: list[Account]) -> set[str]:
-    return {account.name for account in found if account.question is not None}
+    """Names of the accounts that the answer itself draws on."""
+    return {account.name for account in found if account.question is not None and account.answers}
 
 
 def questions(found: list[Account]) -> set[str]:
-    return {account.question for account in found if account.question is not None}
+    return {account.question for account in found if account.question is not None and account.answers}
 
 
 def changed(agreement: Agreement, **members: Any) -> Agreement:
     return replace(agreement, **members)
 
 
-def test_terms_without_limits_draw_on_nothing() -> None:
-    assert drawn(changed(BENEFITS, quota=None, budget=None)) == []
+def test_terms_without_limits_draw_on_every_account_all_the_same() -> None:
+    """Terms that bound it later must find all that was ever spent."""
+    bounded, unbounded = drawn(BENEFITS)[1:], drawn(changed(BENEFITS, quota=None, budget=None))
+    assert [(account.name, account.amount) for account in unbounded] == [(a.name, a.amount) for a in bounded]
+    assert {account.limit for account in unbounded} == {UNBOUNDED}
 
 
 def test_quota_comes_first_and_names_department_terms_and_period() -> None:
@@ -73,8 +82,10 @@ def test_quota_comes_first_and_names_department_terms_and_period() -> None:
 
 
 def attributes(found: list[Account]) -> list[tuple[str | None, str | None]]:
-    """Source attribute and column of every budget, in its order."""
-    return [(account.attribute, account.column) for account in found if account.question is not None]
+    """Source attribute and column of every budget that the answer itself draws on, in its order."""
+    return [
+        (account.attribute, account.column) for account in found if account.question is not None and account.answers
+    ]
 
 
 START = ("hz-tax/wage_declarations.start_date", "start_date")
@@ -89,6 +100,29 @@ def test_every_column_that_an_attribute_asked_or_masked_reads_has_an_account() -
     assert attributes(drawn(BENEFITS)) == [EMPLOYER, END, START], "the mask draws on the employer's account"
     assert attributes(drawn(REVIEW, declared=BOTH)) == [EMPLOYER, END, START]
     assert len(budgets(drawn(REVIEW, declared=BOTH))) == 3
+
+
+def confirming(found: list[Account]) -> list[Account]:
+    return [account for account in found if not account.answers]
+
+
+def test_columns_that_confirm_the_subject_have_accounts_over_all_services() -> None:
+    """Trying out names about a number is a search too, whatever is asked beside them."""
+    (name,) = confirming(drawn(REVIEW))
+    assert (name.attribute, name.column) == ("hz-tax/taxpayers.full_name", "taxpayers.full_name")
+    assert name.amount == price(2)
+    (wages,) = confirming(
+        drawn(WAGES, subject=permitted_body(REVIEW)["subject"], confirm=permitted_body(REVIEW)["confirm"])
+    )
+    assert (wages.name, wages.question) == (name.name, name.question), "the same name is one question everywhere"
+    (other,) = confirming(drawn(REVIEW, confirm={"name": "沈一"}))
+    assert other.name == name.name
+    assert other.question != name.question
+
+
+def test_confirmation_tried_once_is_paid_for_whatever_is_declared() -> None:
+    (one,), (two,) = confirming(drawn(REVIEW)), confirming(drawn(REVIEW, declared={"employed_on": "2026-01-01"}))
+    assert one.question == two.question
 
 
 def test_confirmation_alone_draws_on_the_account_of_there_being_a_row() -> None:
@@ -173,7 +207,7 @@ def test_names_depend_on_the_nodes_key() -> None:
 def test_order_of_accounts_is_the_same_for_all() -> None:
     """Two questions that draw on the same accounts must not wait for each other."""
     names = [account.name for account in drawn(BENEFITS)][1:]
-    assert len(names) == 3
+    assert len(names) == 4
     two = BOTH | {"employed_on": "2026-09-16"}
     assert [account.name for account in drawn(REVIEW, declared=two)][1:] == names
     reversed_order = dict(reversed(two.items()))
@@ -205,28 +239,28 @@ def test_price_is_the_number_of_answers_there_may_be(
     assert question_price(changed(BENEFITS, obligations=obligations, terms=terms), declared) == expected
 
 
-def drawn_under(bounds: dict[tuple[str, str], Budget], agreement: Agreement = REVIEW) -> list[Account]:
+def drawn_under(bounds: dict[tuple[str, str], Bounds], agreement: Agreement = REVIEW) -> list[Account]:
     """What the example question draws on where the department's agreements have these tightest budgets."""
     return accounts(KEY, "hz-hrss", permitted(agreement), NOW, budgets=bounds)
 
 
 def limits(found: list[Account]) -> dict[str | None, int]:
-    return {account.attribute: account.limit for account in found if account.question is not None}
+    return {account.attribute: account.limit for account in found if account.question is not None and account.answers}
 
 
 def test_budget_of_another_agreement_holds_where_it_is_tighter() -> None:
     """A second agreement of the department must be no second budget."""
-    tighter = {("hz-hrss", START[0]): Budget(5, renews=False), ("hz-hrss", END[0]): Budget(900, renews=False)}
+    tighter = {("hz-hrss", START[0]): Bounds(ever=5), ("hz-hrss", END[0]): Bounds(ever=900)}
     assert limits(drawn_under(tighter)) == {START[0]: 5_000, END[0]: 240_000}
 
 
 def test_budget_of_another_agreement_holds_where_this_one_has_none() -> None:
-    bounds = {("hz-hrss", START[0]): Budget(5, renews=False)}
-    assert limits(drawn_under(bounds, changed(REVIEW, budget=None))) == {START[0]: 5_000}
+    bounds = {("hz-hrss", START[0]): Bounds(ever=5)}
+    assert limits(drawn_under(bounds, changed(REVIEW, budget=None))) == {START[0]: 5_000, END[0]: UNBOUNDED}
 
 
 def test_budget_of_another_department_does_not_hold() -> None:
-    bounds = {("hz-civil", START[0]): Budget(5, renews=False)}
+    bounds = {("hz-civil", START[0]): Bounds(ever=5)}
     assert limits(drawn_under(bounds)) == {START[0]: 240_000, END[0]: 240_000}
 
 
@@ -247,28 +281,31 @@ def test_budget_that_renews_draws_on_its_year_and_on_the_account_of_all_time() -
     assert len(renewing) == 2 * len(once)
 
 
-def test_budget_renews_only_where_every_agreement_renews() -> None:
-    bounds = {("hz-hrss", name): Budget(240, renews=False) for name in (START[0], END[0])}
-    yearly = changed(REVIEW, budget=Budget(240, renews=True))
-    assert drawn_under(bounds, yearly) == drawn(REVIEW)
+def test_bounds_of_all_time_and_of_the_year_hold_together() -> None:
+    """An agreement that renews, beside one that does not, loosens nothing, and each keeps its own tightest."""
+    bounds = {("hz-hrss", name): Bounds(ever=300) for name in (START[0], END[0], "hz-tax/taxpayers.full_name")}
+    found = drawn_under(bounds, changed(REVIEW, budget=Budget(40, renews=True)))[1:]
+    assert {account.limit for account in found if account.resets_at is None} == {300_000}
+    assert {account.limit for account in found if account.resets_at is not None} == {40_000}
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("budgets_agreed", "expected"),
     [
-        (None, None, None),
-        (Budget(3, renews=True), None, Budget(3, renews=True)),
-        (None, Budget(3, renews=False), Budget(3, renews=False)),
-        (Budget(3, renews=True), Budget(9, renews=True), Budget(3, renews=True)),
-        (Budget(9, renews=False), Budget(3, renews=True), Budget(3, renews=False)),
-        (Budget(9, renews=True), Budget(3, renews=False), Budget(3, renews=False)),
+        ([None], Bounds()),
+        ([Budget(3, renews=True)], Bounds(yearly=3)),
+        ([Budget(3, renews=False), None], Bounds(ever=3)),
+        ([Budget(3, renews=True), Budget(9, renews=True)], Bounds(yearly=3)),
+        ([Budget(9, renews=False), Budget(3, renews=True)], Bounds(ever=9, yearly=3)),
+        ([Budget(9, renews=False), Budget(3, renews=False), Budget(5, renews=True)], Bounds(ever=3, yearly=5)),
     ],
 )
-def test_tightest_budget_is_the_smaller_and_the_stricter(
-    one: Budget | None, other: Budget | None, expected: Budget | None
-) -> None:
-    assert tightest(one, other) == expected
-    assert tightest(other, one) == expected
+def test_bounds_are_the_tightest_of_each_kind(budgets_agreed: list[Budget | None], expected: Bounds) -> None:
+    for order in (budgets_agreed, budgets_agreed[::-1]):
+        bounds = Bounds()
+        for budget in order:
+            bounds = bounds.also(budget)
+        assert bounds == expected
 
 
 def test_renewed_agreement_brings_no_fresh_quota() -> None:

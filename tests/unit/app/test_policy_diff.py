@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,12 @@ from tests.nodes.commands import altered, copied_database, run, settings_of
 from tests.nodes.directories import AGREEMENT, BEGIN, REVISION, rule
 from tests.nodes.questions import CLIENT, SERVICE, claimants
 from tests.nodes.running import Edits, Ground, RunningNode
+from tests.nodes.steps import Parties
 
 NAME = AGREEMENT.removeprefix("agreements/")
+REVIEW = "hz-hrss-employment-status-benefit-review"
 Proposed = Callable[[Edits], Path]
+ProposedOf = Callable[[RunningNode, Edits], Path]
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +49,12 @@ def own(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 
 @pytest.fixture
-def proposed(own: RunningNode, tmp_path: Path) -> Proposed:
-    """Makes a proposal of the node's template and these edits, unsigned."""
+def proposed_of(tmp_path: Path) -> ProposedOf:
+    """Makes a proposal of a node's template and these edits, unsigned."""
 
-    def make(edits: Edits) -> Path:
+    def make(node: RunningNode, edits: Edits) -> Path:
         target = tmp_path / "proposed"
-        shutil.copytree(own.folder / "template", target)
+        shutil.copytree(node.folder / "template", target)
         for name, rewrite in edits.items():
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +63,12 @@ def proposed(own: RunningNode, tmp_path: Path) -> Proposed:
         return target
 
     return make
+
+
+@pytest.fixture
+def proposed(own: RunningNode, proposed_of: ProposedOf) -> Proposed:
+    """The same, of the node's own template."""
+    return partial(proposed_of, own)
 
 
 def diff(own: RunningNode, folder: Path, *arguments: str, **settings: str) -> Result:
@@ -142,6 +152,65 @@ def test_client_that_is_gone_loses(own: RunningNode, proposed: Proposed) -> None
     result = diff(own, proposed({f"departments/{name}": renamed}))
     (row,) = lines(result)
     assert (row[3:5], row[-1]) == (["other rules", "2"], "not-registered")
+
+
+@pytest.fixture(scope="module")
+def moved(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A node with five permits and three denials; then what permitted ended, and an agreement began that would."""
+    folder = tmp_path_factory.mktemp("moved")
+    made = running.start(ground, folder, NODE_DIR=str(running.edited(ground, folder, BEGIN)))
+    questions = claimants(ground.folder)
+    client = made.consumer(CLIENT)
+    assert [client.ask(SERVICE, next(questions)).status_code for _ in range(5)] == [200] * 5
+    review = [next(questions) | {"purpose": "benefit-review"} for _ in range(3)]
+    assert [client.ask(SERVICE, question).status_code for question in review] == [403] * 3
+    parties = Parties(made)
+    parties.taken(parties.control(NAME, "revocation"))
+    text = (NODE_DIR / "agreements" / f"{REVIEW}.yaml").read_text("utf-8")
+    text = text.replace(REVIEW, "hz-hrss-review-by-all").replace("clients: [hz-hrss-review]", "clients: []")
+    by_all = {"agreements/hz-hrss-review-by-all.yaml": lambda _: f"{text}supersedes: {REVIEW}\n"}
+    began = directories.publish(ground, folder, REVISION + 1, by_all)
+    made.node.revisions.install(began)
+    yield made
+    made.close()
+
+
+def forbids(purpose: str) -> Edits:
+    return {"rules/new.cedar": lambda _: rule("no-more", purpose=purpose)}
+
+
+def test_agreement_revoked_since_permits_nobody_so_nobody_loses_by_it(
+    moved: RunningNode, proposed_of: ProposedOf
+) -> None:
+    result = diff(moved, proposed_of(moved, forbids("unemployment-benefit")))
+    assert lines(result) == [
+        ["hz-hrss", SERVICE, "unemployment-benefit", "other rules", "5", "terms-not-active", "terms-not-active"],
+        ["no-more"],
+    ]
+
+
+def test_agreement_that_began_since_is_what_a_proposal_would_take_away(
+    moved: RunningNode, proposed_of: ProposedOf
+) -> None:
+    result = diff(moved, proposed_of(moved, forbids("benefit-review")))
+    assert lines(result) == [["hz-hrss", SERVICE, "benefit-review", "loses", "3", "conditional-agreement", "no-more"]]
+
+
+def test_same_directory_changes_nothing_whatever_became_of_agreements(
+    moved: RunningNode, proposed_of: ProposedOf
+) -> None:
+    result = diff(moved, proposed_of(moved, {}))
+    assert result.output == "8 recorded questions asked again: 0 would be decided otherwise\n"
+
+
+def test_agreement_that_ended_is_not_superseded_once_more(moved: RunningNode, proposed_of: ProposedOf) -> None:
+    """What permits nothing now cannot be lost to the one in its place, whose purpose is another."""
+
+    def narrowed(text: str) -> str:
+        text = text.replace(f"agreement: {NAME}", f"agreement: {NAME}-2")
+        return text.replace("purposes: [unemployment-benefit]", "purposes: [training]") + f"supersedes: {NAME}\n"
+
+    assert diff(moved, proposed_of(moved, {f"{AGREEMENT}.yaml": narrowed})).exit_code == 0
 
 
 def test_only_questions_of_the_span_are_asked(own: RunningNode, proposed: Proposed, tmp_path: Path) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import Connection, Table
+from sqlalchemy.exc import OperationalError
 
 from adapters.base import BindingInvalid
 from app import services
 from app.factory import app_for
+from app.log import sequencer, tables
+from app.log.check import check
 from app.log.storage import StoreUnavailable, archive, archived
+from app.recording import Recorder
+from app.refusals import Refusal
 from app.registry import node_directory
 from app.registry.current import LOOK_EVERY_S, NotInForce
 from app.registry.files import NodeFileInvalid
@@ -21,13 +29,15 @@ from app.registry.revision import RevisionInvalid
 from app.revisions import RollBack
 from app.server import prepare_state
 from app.settings import SettingInvalid, Settings
+from app.steps import Step
 from policies.packaged import packaged_rules
 from tests.nodes import directories
 from tests.nodes.consumer import Consumer
 from tests.nodes.directories import AGREEMENT, BEGIN, REVISION, Tamper, publish
 from tests.nodes.problems import problem
 from tests.nodes.questions import CLIENT, SERVICE, employment
-from tests.nodes.running import OwnNode, RunningNode, environment
+from tests.nodes.running import Edits, OwnNode, RunningNode, environment
+from tests.nodes.steps import AUTHORITY, Parties
 
 
 @pytest.fixture
@@ -274,6 +284,162 @@ def test_new_agreement_that_supersedes_takes_the_place_of_the_old(node: RunningN
     assert new is not None
     assert (old.terms.state, new.terms.state, new.lineage) == ("superseded", "active", name)
     assert asked_anew(node) == (200, [])
+
+
+FOREIGN = {"consumer": "hz-civil", "provider": "hz-police", "service": "household-registration", "kind": "agreement"}
+OURS = {"consumer": "hz-hrss", "provider": "hz-tax", "service": "employment-status", "kind": "agreement"}
+
+
+def drafted(identifier: str, supersedes: str | None = None, **changes: object) -> Edits:
+    """An agreement file of that id, between others than the one in force."""
+    document = {
+        "agreement": identifier,
+        **FOREIGN,
+        "purposes": [f"purpose-of-{identifier}"],
+        "legal_basis": "社会救助暂行办法 第五十八条",
+        "attributes": ["district"],
+        "budget": {"bits": 100},
+        "security_agreement": True,
+        "valid": {"from": "2026-01-01T00:00:00+08:00", "until": "2031-01-01T00:00:00+08:00"},
+        **({"supersedes": supersedes} if supersedes else {}),
+        **changes,
+    }
+    text = orjson.dumps({name: value for name, value in document.items() if value is not None}).decode()
+    return {f"agreements/{identifier}.yaml": lambda _: text}
+
+
+FOREIGNERS = {
+    "other departments": {},
+    "another consumer": OURS | {"consumer": "hz-civil", "attributes": ["employed_on"]},
+    "another service": OURS | {"service": "wage-base", "attributes": [WAGE]},
+}
+
+
+@pytest.mark.parametrize("changes", FOREIGNERS.values(), ids=FOREIGNERS.keys())
+def test_agreement_between_others_supersedes_nothing_of_ours(node: RunningNode, changes: dict[str, object]) -> None:
+    """Whoever may sign policy, with two departments that agree, would end what two others agreed."""
+    name, words = AGREEMENT.removeprefix("agreements/"), "evil.yaml: .* is no agreement between the same departments"
+    edits = drafted("evil", name, **changes)
+    with pytest.raises(NodeFileInvalid, match=words):
+        publish(node.ground, node.folder, REVISION + 1, edits)
+    # The directory need not hold the one that is in force: the database does.
+    (node.folder / "template" / f"{AGREEMENT}.yaml").unlink()
+    publish(node.ground, node.folder, REVISION + 1, edits)
+    with pytest.raises(NodeFileInvalid, match=words):
+        start_again(node)
+    assert node.rows(state="superseded") == []
+    assert asked_anew(node) == (200, [])
+
+
+def test_record_of_the_superseded_one_names_its_own_parties_and_digest(node: RunningNode) -> None:
+    name = AGREEMENT.removeprefix("agreements/")
+    (row,) = node.rows(kind="agreement", agreement=name)
+    before = node.record(row.id)
+    edits = {f"{AGREEMENT}.yaml": lambda text: supersede(text) + f"supersedes: {name}\n"}
+    publish(node.ground, node.folder, REVISION + 1, edits)
+    start_again(node)
+    (row,) = node.rows(state="superseded")
+    record = node.record(row.id)
+    names = ("about", "consumer", "provider", "service", "agreement")
+    assert {item: record[item] for item in names} == {item: before[item] for item in names}
+    (taking,) = node.rows(kind="agreement", agreement=name.replace("hz-hrss-", "hz-hrss-new-"))
+    (revision,) = (item for item in node.rows(kind="revision") if item.state == "in-force" and item.idx > 5)
+    assert (taking.idx, row.idx) == (revision.idx + 1, revision.idx + 2)
+
+
+def generations(node: RunningNode) -> Edits:
+    """Two new agreements, the one in place of the other."""
+    return {**drafted("zz-first"), **drafted("aa-second", "zz-first", purposes=["purpose-of-zz-first"])}
+
+
+def test_two_generations_at_once_stand_in_their_turn(node: RunningNode) -> None:
+    publish(node.ground, node.folder, REVISION + 1, generations(node))
+    start_again(node)
+    states = {row.agreement: row.state for row in node.rows(kind="agreement")}
+    assert (states["zz-first"], states["aa-second"]) == ("superseded", "active")
+    assert check(node.node.store, node.node.vkey).sound
+
+
+def test_revision_that_cannot_be_recorded_leaves_no_agreement_in_force(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One transaction: else agreements of a revision that nobody put in force would permit."""
+    before = len(node.rows())
+    publish(node.ground, node.folder, REVISION + 1, generations(node))
+    inserted = sequencer.insert_rows
+
+    def full(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        if table is tables.log_node:
+            raise OperationalError("INSERT", {}, Exception("disk full"))
+        inserted(connection, table, rows)
+
+    monkeypatch.setattr(sequencer, "insert_rows", full)
+    with pytest.raises(Refusal) as refused:
+        start_again(node)
+    assert refused.value.slug == "record-not-written"
+    monkeypatch.undo()
+    registry = node.node.current.refresh()
+    assert (registry.revision, registry.agreements.find("zz-first")) == (REVISION, None)
+    assert len(node.rows()) == before
+    start_again(node)
+    assert node.node.current.refresh().revision == REVISION + 1
+
+
+def test_suspension_between_plan_and_record_is_not_overrun(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan was made while nothing was suspended; what is recorded is planned anew."""
+    name = AGREEMENT.removeprefix("agreements/")
+    edits = {f"{AGREEMENT}.yaml": lambda text: supersede(text) + f"supersedes: {name}\n"}
+    publish(node.ground, node.folder, REVISION + 1, edits)
+    record = Recorder.record_step
+    late: list[Step] = []
+
+    def after_the_authority(self: Recorder, step: Step) -> str:
+        if step.state == "in-force" and not late:
+            late.append(step)
+            parties = Parties(node)
+            parties.taken(parties.control(name, "suspension", AUTHORITY))
+        return record(self, step)
+
+    monkeypatch.setattr(Recorder, "record_step", after_the_authority)
+    with pytest.raises(NodeFileInvalid, match=f"the sharing authority has suspended {name}"):
+        start_again(node)
+    assert node.rows(state="superseded") == []
+
+
+def test_two_instances_that_start_at_once_put_it_in_force_once(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(node.ground, node.folder, REVISION + 1, generations(node))
+    record = Recorder.record_step
+    quicker: list[Step] = []
+
+    def behind(self: Recorder, step: Step) -> str:
+        if step.state == "in-force" and not quicker:
+            quicker.append(step)
+            start_again(node)
+        return record(self, step)
+
+    monkeypatch.setattr(Recorder, "record_step", behind)
+    start_again(node)
+    assert len(node.rows(kind="revision", state="in-force")) == 2
+    assert len(node.rows(agreement="aa-second")) == 1
+
+
+def test_what_moves_without_end_is_refused(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(node.ground, node.folder, REVISION + 1)
+    record = Recorder.record_step
+
+    def always_late(self: Recorder, step: Step) -> str:
+        sql(node, "UPDATE log_head SET epoch = epoch + 1")
+        return record(self, step)
+
+    monkeypatch.setattr(Recorder, "record_step", always_late)
+    with pytest.raises(Refusal) as refused:
+        start_again(node)
+    assert refused.value.slug == "conflict"
+    assert node.node.current.refresh().revision == REVISION
 
 
 def test_accepted_agreement_never_changes(node: RunningNode) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from app import server
 from app.factory import create_app
+from app.log.sequencer import NotWritten
 from app.server import Server, Worker, prepare_state, serve, tls_context
 from app.settings import SettingInvalid, Settings
 from tests.nodes.running import Ground, environment
@@ -68,6 +70,19 @@ def test_reload_that_fails_leaves_the_master_alive(
     broken = f"sqlite:///{tmp_path}" if fault == "DATABASE_URL" else str(tmp_path / "empty")
     Server(Settings.from_env(env | {f"HECHA_{fault}": broken})).reload()
     assert "the running revision stays in force: " in caplog.text
+
+
+@pytest.mark.parametrize("error", [NotWritten("locked"), RuntimeError("canary"), KeyError("canary")])
+def test_reload_that_fails_in_a_way_nobody_thought_of_leaves_the_master_alive(
+    env: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(server, "put_in_force", fail)
+    Server(Settings.from_env(env)).reload()
+    assert f"the running revision stays in force: {type(error).__name__}" in caplog.text
+    assert "canary" not in caplog.text
 
 
 def test_application_is_made_from_the_environment(

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, insert, select
 
 from app.log import tables
 from app.log.check import check
-from app.log.sequencer import GROUP, Entry, NotWritten, Place, RegistryChanged, ReservationStale, Sequencer
-from app.log.storage import Store, StoreUnavailable, archive
+from app.log.sequencer import Entry, NotWritten, Place, RegistryChanged, ReservationStale, Sequencer
+from app.log.storage import Store, archive
 from app.refusals import Refusal
 from evidence.note import NoteSigner
 from tests.unit.app.log.entries import entry, locked
@@ -242,33 +242,19 @@ def test_no_permit_follows_its_revocation_however_many_race(store: Store, sequen
         assert sum(change < index for change in changes) == made
 
 
-def test_many_are_written_in_order_and_in_groups(store: Store, sequencer: Sequencer) -> None:
-    count = GROUP + 3
-    entries = [step(number) for number in range(count)]
-    sequencer.append_all(entries)
-    assert [item.index for item in entries] == list(range(count))
-    assert (size(store), epoch(store), sequencer.last_index) == (count, count, count - 1)
-    sequencer.append_all([])
-
-
-def test_many_stop_at_the_first_that_is_refused_and_keep_those_before(store: Store, sequencer: Sequencer) -> None:
+def test_thousands_that_go_along_are_written_with_it_or_not_at_all(store: Store, sequencer: Sequencer) -> None:
+    """A revision with all its agreements: more rows than one statement takes."""
+    count = 2_500
+    first = step(0)
+    first.also = tuple(step(number) for number in range(1, count))
+    assert sequencer.append(first) == 0
+    assert [one.index for one in first.also] == list(range(1, count))
+    assert (size(store), epoch(store), len(documents(store))) == (count, 1, count)
+    again = step(count)
+    again.also = (*(step(count + number) for number in range(1, 40)), step(count + 40, refuse))
     with pytest.raises(Refusal):
-        sequencer.append_all([step(0), step(1, refuse)])
-    assert (size(store), documents(store)) == (1, [b"document 0"])
-
-
-def test_many_into_a_database_that_cannot_be_written_are_not_written(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    folder = tmp_path_factory.mktemp("bare")
-    bare = Store(f"sqlite:///{folder / 'bare.db'}", folder / "lock")
-    with pytest.raises(NotWritten, match="OperationalError"):
-        Sequencer(bare, NoteSigner("x", Ed25519PrivateKey.generate())).append_all([entry(0)])
-    with pytest.raises(StoreUnavailable), bare.reading() as connection:
-        connection.execute(select(tables.log_head))
-    bare.close()
+        sequencer.append(again)
+    assert (size(store), epoch(store), len(documents(store))) == (count, 1, count)
 
 
 def test_what_goes_along_is_written_right_behind_with_places_of_its_own(store: Store, sequencer: Sequencer) -> None:

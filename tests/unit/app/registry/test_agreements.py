@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.registry.agreement_document import ANYONE, check_document, check_signature, digest_of, unsigned_by
-from app.registry.agreements import Agreement, Agreements, Budget, Held
+from app.registry.agreements import Agreement, Agreements, Bounds, Budget, Held
 from app.registry.departments import Client
 from app.registry.files import Members, NodeFileInvalid
 from evidence import jws
@@ -254,19 +254,20 @@ class TestChanges:
 class TestBudgets:
     def test_tightest_of_a_departments_agreements_wins_over_all_its_services(self, signed: Signed) -> None:
         items = [held(signed, budget={"bits": 240}), held(signed, REVIEW, budget={"bits": 30})]
-        assert of(signed, items).budgets[ACCOUNT] == Budget(30, renews=False)
+        assert of(signed, items).budgets[ACCOUNT] == Bounds(ever=30)
 
     def test_every_column_that_an_attribute_reads_is_bounded_and_that_there_is_a_row(self, signed: Signed) -> None:
         columns = {column for _, column in of(signed, [held(signed)]).budgets}
         assert columns == {
-            f"hz-tax/wage_declarations.{name}" for name in ("start_date", "end_date", "employer_name", "*")
+            *(f"hz-tax/wage_declarations.{name}" for name in ("start_date", "end_date", "employer_name", "*")),
+            "hz-tax/taxpayers.full_name",
         }
 
-    def test_renewal_needs_every_agreement_that_bounds_it(self, signed: Signed) -> None:
+    def test_bounds_of_all_time_and_of_the_year_stand_side_by_side(self, signed: Signed) -> None:
         renewing = held(signed, budget={"bits": 240, "renews": "year"})
-        assert of(signed, [renewing]).budgets[ACCOUNT] == Budget(240, renews=True)
+        assert of(signed, [renewing]).budgets[ACCOUNT] == Bounds(yearly=240)
         lasting = held(signed, REVIEW, budget={"bits": 300})
-        assert of(signed, [renewing, lasting]).budgets[ACCOUNT] == Budget(240, renews=False)
+        assert of(signed, [renewing, lasting]).budgets[ACCOUNT] == Bounds(ever=300, yearly=240)
 
     @pytest.mark.parametrize("state", sorted(set(STATES) - {"active"}))
     def test_agreement_that_is_not_active_bounds_nothing(self, signed: Signed, state: str) -> None:

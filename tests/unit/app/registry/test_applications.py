@@ -20,7 +20,7 @@ from tests.nodes.routes import example_directory
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 ATTRIBUTES = ("employed_on", "employer")
-LEAST: dict[str, Any] = {"security_agreement": True, "fold": True, "human_review": True}
+LEAST: dict[str, Any] = {"security_agreement": True, "fold": True, "human_review": True, "budget": {"bits": 40}}
 
 
 def wanted(**changes: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_agreement_has_no_state_and_no_signature() -> None:
 def test_conditions_given_stand_in_the_document_and_others_do_not() -> None:
     made, _ = draft({**LEAST, "quota": {"count": 5, "per": "day"}, "case": "^[0-9]{4}$"}, operator="^[a-z]{3}$")
     assert (made["quota"], made["case"], made["operator"]) == ({"count": 5, "per": "day"}, "^[0-9]{4}$", "^[a-z]{3}$")
-    assert not {"budget", "hours", "networks", "freshness", "obligations", "batch", "supersedes"} & made.keys()
+    assert not {"hours", "networks", "freshness", "obligations", "batch", "supersedes"} & made.keys()
 
 
 def test_pattern_of_the_provider_goes_before_the_one_proposed() -> None:

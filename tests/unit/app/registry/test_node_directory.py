@@ -35,6 +35,7 @@ provider: hz-civil
 consumer: hz-hrss
 purposes: [unemployment-benefit]
 legal_basis: "四川 第二十二条"
+budget: {bits: 40}
 valid: {from: "2026-01-01T00:00:00+08:00", until: "2031-01-01T00:00:00+08:00"}
 """
 OPEN = "agreements/hz-police-person-basic-standing-terms.yaml"
@@ -145,6 +146,8 @@ FAULTS: list[tuple[str, Rewrite, str]] = [
     (TERMS, swap("{count: 1000000", "{count: many"), "count has the wrong type"),
     (TERMS, swap("budget: {", "budget: {per: day, "), "unknown member per"),
     (TERMS, lambda text: re.sub(r"budget: {.*}", "budget: {}", text), "bits is missing"),
+    (TERMS, without("budget"), "budget is needed: without one, answers about a person may add up without end"),
+    (STATUTORY, without("budget"), "budget is needed"),
     (TERMS, swap("bits: 240", "bits: 0"), "bits must be from 1"),
     (TERMS, swap("bits: 240", "bits: 240, renews: month"), "renews must be one of year"),
     (TERMS, swap("{count: 1000000", "{count: 0"), "count must be from 1"),
@@ -198,12 +201,12 @@ def test_wrong_word_is_refused_with_file_and_reason(name: str, rewrite: Rewrite,
 
 def test_terms_may_leave_limits_and_patterns_out() -> None:
     def bare(text: str) -> str:
-        for member in ("quota", "budget", "case", "operator", "hours", "networks", "fold", "human_review", "batch"):
+        for member in ("quota", "case", "operator", "hours", "networks", "fold", "human_review", "batch"):
             text = without(member)(text)
         return text
 
     found = one(loaded(TERMS, bare), "hz-hrss-employment-status-unemployment-benefit")
-    assert (found.quota, found.budget, found.case, found.operator) == (None, None, None, None)
+    assert (found.quota, found.case, found.operator) == (None, None, None)
     assert found.case_agreed("anything")
     assert found.operator_agreed("anyone")
     assert not found.case_agreed("")
