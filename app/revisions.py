@@ -28,7 +28,7 @@ from app.recording import Recorder
 from app.refusals import Refusal
 from app.registry import ledger, node_directory, standing
 from app.registry.agreement_document import Draft, unsigned_by
-from app.registry.current import RevisionInForce, in_database, in_log
+from app.registry.current import NotInForce, RevisionInForce, in_database, in_log
 from app.registry.files import NodeFileInvalid
 from app.registry.node_directory import Filed, NodeDirectory
 from app.registry.revision import RevisionInvalid, load_signed, read_signers
@@ -158,7 +158,11 @@ def _same_log(directory: NodeDirectory, origin: str) -> None:
 def _before(connection: Connection) -> RevisionInForce | None:
     """What is in force by the database, which must be what the log names last, its documents archived unaltered."""
     held = in_database(connection)
-    if held != in_log(connection):
+    try:
+        said = in_log(connection)
+    except NotInForce as error:
+        raise RevisionInvalid(str(error)) from None
+    if held != said:
         raise RevisionInvalid(
             "the database and the log name different revisions of the node directory as the one in force: one of "
             "them was altered; restore the node database"

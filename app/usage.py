@@ -140,11 +140,16 @@ def _counts() -> Any:
 
 def _spent() -> Any:
     row, charge = tables.decision.c, tables.charge.c
+    # The account of all time and the year's own are one disclosure.
+    disclosed = (
+        select(charge.idx, func.max(charge.amount).label("amount"))
+        .where(charge.question.is_not(None), charge.amount > 0)
+        .group_by(charge.idx, charge.attribute)
+        .subquery()
+    )
     return (
-        select(row.consumer, row.service, row.purpose, func.sum(charge.amount).label("amount"))
-        .join_from(tables.charge, tables.decision, row.idx == charge.idx)
-        # An account that only keeps count stands beside the one with a limit: it is the same disclosure.
-        .where(charge.question.is_not(None), charge.ceiling < UNBOUNDED)
+        select(row.consumer, row.service, row.purpose, func.sum(disclosed.c.amount).label("amount"))
+        .join_from(disclosed, tables.decision, row.idx == disclosed.c.idx)
         .group_by(row.consumer, row.service, row.purpose)
     )
 

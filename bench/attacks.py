@@ -1,6 +1,6 @@
 """`python -m bench.attacks`: what a consuming department could add up from answers, with two years to do so.
 
-T2: bisection of a contract's price, and of the days of an employment (`bench.day_attacks`), by adaptive attackers with
+T2: bisection of a contract's price, and of an employment's days (`bench.day_attacks`), by adaptive attackers with
 every disguise there is. T1: enumeration of a hundred thousand valid numbers. All against a real node
 (`bench.simulated`); the exit code is 0 only if every limit held.
 """
@@ -100,7 +100,7 @@ class Enumeration:
     @property
     def entropy(self) -> float:
         """Bits that these answers carried, by how often each was given."""
-        return -sum(number * log2(number / self.answers) for number in self.results.values())
+        return sum(number * log2(self.answers / number) for number in self.results.values())
 
     @property
     def held(self) -> bool:

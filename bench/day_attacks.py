@@ -6,8 +6,9 @@ held is the budget: never more different answers about one person than it pays f
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -61,7 +62,7 @@ class Days:
         pinned = sum(pair == (1, 1) for pair in self.left)
         return (
             f"days under {self.agreement}: {self.budget} bits pay for {self.most_paid} answers about a person, at "
-            f"most {self.most_answers} were given; of {SPAN:,} days that each end might be, {median(ends):g} are left "
+            f"most {self.most_answers} were given; {median(ends):g} of {SPAN:,} days are left for either end "
             f"(median; smallest {min(ends)}); both days pinned for {pinned:,} of {len(self.left):,} people"
         )
 
@@ -106,18 +107,16 @@ class _Attack:
         }
 
 
-def bisect_days(
-    count: int, terms: Terms, edits: Mapping[str, Rewrite] | None = None, *, seen: Callable[[], object] = lambda: None
-) -> Days:
-    """Let `count` attackers work for two years under an agreement; `seen` is called after each month."""
+def bisect_days(count: int, terms: Terms, *, bits: int | None = None) -> Days:
+    """Let `count` attackers work for two years under an agreement, with its own budget or another."""
+    edits = {} if bits is None else {f"agreements/{terms.agreement}.yaml": _budget_of(bits)}
     people = workers(count, Random(20261124), WITHIN, SPAN)
-    with simulated([], edits or {}, people) as target, ThreadPoolExecutor(THREADS) as pool:
+    with simulated([], edits, people) as target, ThreadPoolExecutor(THREADS) as pool:
         found = _paid(target, terms)
         attacks = [_Attack(target, terms, person, place) for place, person in enumerate(people)]
         for moment in months(MONTHS):
             target.clock.turn(moment)
             list(pool.map(_Attack.month, attacks))
-            seen()
     _add_up(found, attacks)
     return found
 
@@ -128,6 +127,10 @@ def _paid(target: Simulated, terms: Terms) -> Days:
     assert agreement.budget is not None
     bits = agreement.budget.bits
     return Days(terms.agreement, bits, bits * MILLIBITS // question_price(agreement, 1))
+
+
+def _budget_of(bits: int) -> Rewrite:
+    return lambda text: re.sub(r"budget: {.*}", f"budget: {{bits: {bits}}}", text) + "# As attacked.\n"
 
 
 def _add_up(found: Days, attacks: Sequence[_Attack]) -> None:

@@ -110,7 +110,7 @@ def exit_code(gaps: Sequence[Gap], *, quick: bool) -> int:
 
 def measured(ask: Ask, people: People, causes: tuple[str, str], pairs: int) -> list[tuple[float, float]]:
     """Pairs of seconds, one of each cause, fewer where time runs out; no question is asked twice."""
-    rng, found = Random(repr(causes)), []
+    rng, found = Random(repr(causes)), list[tuple[float, float]]()
     until_s = time.monotonic() + MOST_S
     gc.collect()
     gc.disable()
@@ -167,7 +167,7 @@ def asker(var: Path, port: int) -> Ask:
 @click.option("--pairs", type=click.IntRange(50, 100_000), default=PAIRS, show_default=True)
 @click.option("--quick", is_flag=True, help="Few pairs: does it run, and is nothing plainly broken?")
 def main(*, pairs: int, quick: bool) -> None:
-    """Measure the time gap between folded answers; exit 0 only if the whole interval lies within 2 % of a question."""
+    """Measure the time gap between folded answers; exit 0 only if all of the interval is within 2 % of one."""
     pairs = QUICK_PAIRS if quick else pairs
     compared = [("no match", "absent"), ("no match", "unconfirmed"), ("no match", "no match")]
     gaps = []

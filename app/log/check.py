@@ -1,4 +1,4 @@
-"""fsck for the decision log: re-derives leaf hashes, tree, head, index and agreements from storage, and names damage.
+"""fsck for the decision log: re-derives all that its storage says, from leaf hashes to the revision in force.
 
 Salts, charges, subject tags and results stand in no clear member of a record, so they cannot be re-derived here.
 """
@@ -123,6 +123,7 @@ def _index(connection: Connection, report: Report) -> None:
     query = select(entry.c.body, entry.c.idx.label("place"), row).outerjoin(row, row.c.idx == entry.c.idx)
     query = query.order_by(entry.c.idx).execution_options(yield_per=TILE)
     stands: dict[str, str] = {}
+    revision: tuple[int, str, int] | None = None
     for found in connection.execute(query):
         if found.id is None:
             report.damage.append(f"entry {found.place} is not in the index")
@@ -130,11 +131,14 @@ def _index(connection: Connection, report: Report) -> None:
         record = json.loads(found.body)
         if record.get("kind") == "agreement" and record["state"] in STANDS:
             stands[record["about"]] = STANDS[record["state"]]
+        if (record.get("kind"), record.get("state")) == ("revision", "in-force"):
+            revision = record["revision"], record["directory"], found.place
         for column, member in INDEXED.items():
             # A step of the node's own has no consumer and no client, which the index keeps as empty text.
             if (getattr(found, column) or None) != record.get(member, "none" if member == "limit" else None):
                 report.damage.append(f"the index has another {column} than entry {found.place}")
     _agreements(connection, report, stands)
+    _revision(connection, report, revision)
     strays = select(func.count()).select_from(row).where(row.c.idx >= report.entries)
     if stray := connection.execute(strays).scalar_one():
         report.damage.append(f"the index has {stray} decisions that the log does not have")
@@ -147,3 +151,12 @@ def _agreements(connection: Connection, report: Report, stands: Mapping[str, str
         if stands.get(identifier, "approved") != state:
             said = stands.get(identifier, "approved")
             report.damage.append(f"agreement {identifier} stands as {state}, and the log says {said}")
+
+
+def _revision(connection: Connection, report: Report, said: tuple[int, str, int] | None) -> None:
+    """Hold the revision in force against the last record that put one in force."""
+    row = tables.registry.c
+    held = connection.execute(select(row.revision, row.directory, row.idx)).first()
+    if (tuple(held) if held is not None else None) != said:
+        names = [f"revision {item[0]}, {item[1]}, by entry {item[2]}" if item else "none" for item in (held, said)]
+        report.damage.append(f"in force is {names[0]}, and the log says {names[1]}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select, text
 
 from adapters.base import Adapter
 from app.log import tables
@@ -27,6 +27,7 @@ from app.registry.departments import Departments
 from app.registry.files import NodeFileInvalid
 from app.registry.node_directory import NodeDirectory
 from app.registry.question import QuestionReader
+from evidence.merkle import leaf_hash
 from policies.decision import RuleSet
 
 logger = logging.getLogger(__name__)
@@ -183,20 +184,31 @@ def in_database(connection: Connection) -> RevisionInForce | None:
 
 
 def in_log(connection: Connection) -> RevisionInForce | None:
-    """The revision that the log names last as put in force."""
-    entry, decision = tables.log_entry.c, tables.decision.c
-    query = (
-        select(entry.idx, entry.body)
-        .join_from(tables.decision, tables.log_entry, entry.idx == decision.idx)
-        .where(decision.kind == "revision", decision.state == "in-force")
-        .order_by(decision.idx.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
-    if row is None:
-        return None
-    said = orjson.loads(row.body)
-    return RevisionInForce(said["revision"], said["directory"], _rules(said), row.idx)
+    """The revision that the log names last as put in force. Raises `NotInForce` where its records were altered.
+
+    By the records themselves, each held against its leaf hash: whoever sets the search index and the registry back
+    together gains nothing. That the leaf hashes are those of the signed tree, `check-log` finds.
+    """
+    found = next(_put_in_force(connection), None)
+    last = -1 if found is None else found.index
+    for table in (tables.decision.c, tables.step.c):
+        query = select(func.max(table.idx)).where(table.kind == "revision", table.state == "in-force")
+        named = connection.execute(query).scalar()
+        if named is not None and named > last:
+            raise NotInForce(f"the log lacks entry {named}, which put a revision in force: restore the node database")
+    return found
+
+
+def _put_in_force(connection: Connection) -> Iterator[RevisionInForce]:
+    """Every record that put a revision in force, the newest first. Raises `NotInForce`."""
+    entry, is_revision = tables.log_entry.c, text(tables.IS_REVISION[connection.dialect.name])
+    query = select(entry.idx, entry.leaf_hash, entry.body).where(is_revision).order_by(entry.idx.desc())
+    for row in connection.execute(query):
+        if leaf_hash(row.body) != bytes(row.leaf_hash):
+            raise NotInForce(f"entry {row.idx} of the log was altered: restore the node database")
+        said = orjson.loads(row.body)
+        if (said["kind"], said["state"]) == ("revision", "in-force"):
+            yield RevisionInForce(said["revision"], said["directory"], _rules(said), row.idx)
 
 
 def _rules(said: Mapping[str, Any]) -> str:

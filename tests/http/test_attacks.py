@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+from math import log2
 from random import Random
 from typing import Any
 
@@ -9,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.attackers import PriceHunter, amounts, spellings
-from bench.attacks import BAND, GRID, TOLERANCE, bisect, enumerate_numbers
+from bench.attackers import DayHunter, PriceHunter, amounts, spellings
+from bench.attacks import BAND, GRID, TOLERANCE, Enumeration, bisect, enumerate_numbers
+from bench.day_attacks import DETAILED, FOLDED, MONTHS, SPAN, TRIES, WITHIN, Days, Terms, bisect_days
 from bench.simulated import SERVICE, Subject, buyers, id_numbers, simulated
 
-SUBJECTS = 24
+SUBJECTS = 500
 
 
 def hunted(price: int, *, closed: bool = False, grid: int = GRID, steps: int = 64) -> PriceHunter:
@@ -78,6 +82,52 @@ def test_enumeration_learns_a_bit_for_each_question_of_the_quota(quota: int) -> 
     found = enumerate_numbers(1_000, quota)
     assert (found.asked, found.answers, found.bits) == (1_000, quota, quota)
     assert found.slugs == {"answered": quota, "quota-exceeded": 1_000 - quota}
+    assert found.held
+
+
+def test_enumeration_that_is_told_who_is_not_found_pays_for_three_answers() -> None:
+    """T1, not folded: the price bounds what anyone learns; a blind one learns far less of one in a hundred."""
+    found = enumerate_numbers(1_000, 900, folded=False)
+    assert found.results["not_found"] < found.answers == 900, "some of the ten who are registered were met"
+    assert found.bits == pytest.approx(900 * log2(3), abs=0.2)
+    assert 0 < found.entropy < 0.2 * found.bits
+    assert found.held
+
+
+def test_enumeration_beyond_quota_or_price_is_a_limit_that_did_not_hold() -> None:
+    sound = Enumeration(quota=4, asked=9, possible=2, bits=4.0, results={"match": 2, "no_match": 2}, slugs={})
+    assert (sound.held, sound.entropy) == (True, 4.0)
+    assert not replace(sound, quota=3).held, "one answer more than the quota"
+    assert not replace(sound, bits=3.0).held, "told more than was paid for"
+    assert not replace(sound, bits=4.1).held, "paid for more than two answers"
+
+
+@given(st.integers(0, SPAN - 1), st.integers(0, SPAN - 1))
+def test_attacker_without_a_budget_pins_both_days_of_an_employment(before: int, after: int) -> None:
+    """The attacker is a real one: halving, it needs a search's questions for either end."""
+    first, last, beyond = WITHIN - timedelta(before), WITHIN + timedelta(after), timedelta(SPAN)
+    hunter, asked = DayHunter(WITHIN - beyond, WITHIN, WITHIN + beyond), 0
+    while (day := hunter.next()) is not None:
+        hunter.learn(day, covered=first <= day <= last)
+        asked += 1
+    assert (hunter.before, hunter.after) == (first - timedelta(1), last + timedelta(1))
+    assert asked <= 24
+
+
+@pytest.mark.parametrize(
+    ("terms", "bits", "paid"), [(FOLDED, 8, 8), (FOLDED, 1, 1), (DETAILED, 8, 5), (DETAILED, 2, 1)]
+)
+def test_different_answers_about_one_person_never_exceed_budget_by_price(terms: Terms, bits: int, paid: int) -> None:
+    """T2: two years, every spelling; a folded answer costs a bit, one of three log2(3)."""
+    found = bisect_days(40, terms, bits=bits)
+    assert (found.most_paid, found.most_answers, found.held) == (paid, paid, True)
+    assert found.slugs == {"answered": 40 * paid, "budget-exhausted": 40 * TRIES * MONTHS}
+    assert min(max(pair) for pair in found.left) >= SPAN >> -(-paid // 2)
+
+
+def test_one_answer_more_than_is_paid_for_is_a_limit_that_did_not_hold() -> None:
+    assert Days("a", budget=8, most_paid=5, most_answers=5).held
+    assert not Days("a", budget=8, most_paid=5, most_answers=6).held
 
 
 def test_number_alone_yields_no_answer_and_a_wrong_name_never_a_match() -> None:

@@ -366,3 +366,43 @@ def test_budget_renews_with_the_year_only_where_every_agreement_says_so(register
     assert made.ask("2026-01-01").status_code == 200
     clock.at = datetime(2027, 1, 2, tzinfo=UTC)
     assert made.refuses("2026-02-01")
+
+
+def test_worker_killed_before_it_recorded_leaves_nobody_short(register: MakeRegister) -> None:
+    """What it reserved is given back once it can be recorded no more, and no node has to be started for that."""
+    made = register()
+    limiter = made.node.node.limiter
+    drawn: list[Any] = []
+    reserve = limiter.reserve
+
+    def killed(*args: Any, **members: Any) -> Any:
+        drawn.append(reserve(*args, **members))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limiter, "reserve", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made.ask("2026-01-01")
+    assert drawn
+    assert made.refuses("2026-02-01")
+    limiter.sweep(drawn[0].until + 86_400)
+    assert made.ask("2026-02-01").status_code == 200
+
+
+def test_question_slower_than_its_reservation_is_decided_anew_and_drawn_once(register: MakeRegister) -> None:
+    """T16: else it would be recorded after its reservation was swept up, and answered beyond the budget."""
+    made = register()
+    limiter = made.node.node.limiter
+    reserve, drawn = limiter.reserve, []
+
+    def slow(*args: Any, **members: Any) -> Any:
+        drawn.append(reserve(*args, **members))
+        return replace(drawn[-1], until=0.0) if len(drawn) == 1 else drawn[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limiter, "reserve", slow)
+        answer = made.ask("2026-01-01")
+    assert answer.status_code == 200
+    assert [reservation.spent for reservation in drawn] == [drawn[0].spent] * 2
+    assert len(made.node.rows(kind="question")) == 1
+    assert made.refuses("2026-02-01")

@@ -101,6 +101,16 @@ def test_bits_are_those_of_the_charges(own_node: OwnNode) -> None:
     assert (item["answered"], item["bits"]) == (2, f"{drawn / 1000:.3f}")
 
 
+def test_bits_of_a_repeat_that_was_free_or_stopped_are_none(own_node: OwnNode) -> None:
+    node = own_node({NAME: quota_of(2)})
+    asked(node)
+    (before,) = usage(node)["items"]
+    asked(node)
+    assert asked(node)["type"] == "quota-exceeded"
+    (item,) = usage(node)["items"]
+    assert (item["answered"], item["limited"], item["bits"]) == (2, 1, before["bits"])
+
+
 def test_budget_that_renews_with_the_years_counts_once(own_node: OwnNode) -> None:
     node = own_node(RENEWING)
     asked(node)
@@ -201,8 +211,13 @@ def test_auditor_sees_spent_and_left(own_node: OwnNode) -> None:
     assert quota == {"kind": "quota", "attribute": None, "spent": "1", "limit": "10", "left": "9"}
     drawn = [item for item in found if item["kind"] == "budget"]
     assert len(drawn) == len(price)
-    assert all(item["attribute"].startswith("hz-tax/wage_declarations.") for item in drawn)
-    amount = next(iter(price.values()))
+    # What was declared, and the name that confirms it.
+    assert {item["attribute"].rpartition(".")[0] for item in drawn} == {
+        "hz-tax/wage_declarations",
+        "hz-tax/taxpayers",
+    }
+    drawn = [item for item in drawn if item["attribute"].startswith("hz-tax/wage_declarations.")]
+    amount = max(price.values())
     said = {"spent": f"{amount / 1000:.3f}", "limit": "240.000", "left": f"{240 - amount / 1000:.3f}"}
     assert all(item | said == item for item in drawn)
     second = asked(node, declared={"employed_on": "2026-09-16"})["id"]
@@ -225,16 +240,69 @@ def test_account_that_only_keeps_count_has_no_limit(own_node: OwnNode) -> None:
     found = [item for item in accounts(node, asked(node)["id"]) if item["kind"] == "budget"]
     by_attribute = {item["attribute"] for item in found}
     assert len(found) == 2 * len(by_attribute)
-    assert sorted({item["limit"] for item in found}, key=str) == ["240.000", None]
+    declared = [item for item in found if item["attribute"].startswith("hz-tax/wage_declarations.")]
+    assert sorted({item["limit"] for item in declared}, key=str) == ["240.000", None]
     assert all((item["limit"] is None) is (item["left"] is None) for item in found)
 
 
-def test_repeat_that_was_free_and_denial_drew_on_no_account(own_node: OwnNode) -> None:
-    node = own_node()
+def test_auditor_sees_which_account_stopped_a_question(own_node: OwnNode) -> None:
+    """Used up, or never drawn on and too small from the beginning: spent and left are told all the same."""
+    tight = {
+        name: lambda text: re.sub(r"bits: \d+", "bits: 18", text).replace("count: 1000000", "count: 2")
+        for name in (NAME, "agreements/hz-hrss-employment-status-benefit-review.yaml")
+    }
+    node = own_node(tight)
+    first = asked(node)
+    refused = asked(node, declared={"employed_on": "2026-09-16"})
+    assert refused["type"] == "budget-exhausted"
+    assert node.charges(refused["instance"]) == {}
+    found = accounts(node, refused["instance"])
+    assert found == accounts(node, first["id"])
+    (quota,) = [item for item in found if item["kind"] == "quota"]
+    assert (quota["spent"], quota["left"]) == ("1", "1")
+    assert any(item["limit"] == "18.000" and float(item["left"]) < float(item["spent"]) for item in found)
     asked(node)
-    repeat = accounts(node, asked(node)["id"])
-    assert [item["kind"] for item in repeat] == ["quota"]
+    limited = asked(node)
+    assert limited["type"] == "quota-exceeded"
+    (quota,) = [item for item in accounts(node, limited["instance"]) if item["kind"] == "quota"]
+    assert (quota["spent"], quota["left"]) == ("2", "0")
+
+
+def test_auditor_sees_accounts_that_were_too_small_for_anything(own_node: OwnNode) -> None:
+    node = own_node({NAME: lambda text: re.sub(r"bits: \d+", "bits: 1", text)})
+    refused = asked(node)
+    assert refused["type"] == "budget-exhausted"
+    drawn = [item for item in accounts(node, refused["instance"]) if item["kind"] == "budget"]
+    assert any(item["left"] == "1.000" for item in drawn)
+    assert all(item["spent"] == "0.000" for item in drawn)
+
+
+def test_auditor_sees_the_accounts_of_a_repeat_that_was_free(own_node: OwnNode) -> None:
+    node = own_node()
+    first = asked(node)["id"]
+    repeat = asked(node)["id"]
+    assert not any(account.startswith("budget/") for account in node.charges(repeat))
+    assert accounts(node, repeat) == accounts(node, first)
+    third = asked(node)["id"]
+    assert accounts(node, third) == accounts(node, repeat)
+
+
+def test_rows_for_the_auditor_survive_a_rebuild_unnoticed(own_node: OwnNode) -> None:
+    """Neither a free repeat nor a question that was stopped makes anything paid or spent."""
+    node = own_node({NAME: quota_of(3)})
+    first = asked(node)["id"]
+    for _ in range(3):
+        asked(node)
+    before = accounts(node, first)
+    node.node.limiter.rebuild(at_start=True)
+    assert asked(node)["type"] == "quota-exceeded"
+    assert accounts(node, first) == before
+
+
+def test_denial_and_failure_drew_on_no_account(own_node: OwnNode) -> None:
+    node = own_node()
     assert accounts(node, asked(node, purpose="recruitment")["instance"]) == []
+    assert accounts(node, asked(node, subject={})["instance"]) == []
 
 
 def test_accounts_are_the_auditors_alone(own_node: OwnNode) -> None:

@@ -13,6 +13,14 @@ def upgrade() -> None:
     op.add_column("log_head", sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("decision", sa.Column("facts", sa.LargeBinary))
     op.create_index("decision_kind", "decision", ["kind", "idx"])
+    # Entries that hold `"kind":"revision"`.
+    op.create_index(
+        "log_entry_revision",
+        "log_entry",
+        ["idx"],
+        sqlite_where=sa.text("instr(body, X'226b696e64223a227265766973696f6e22') > 0"),
+        postgresql_where=sa.text("position('\\x226b696e64223a227265766973696f6e22'::bytea in body) > 0"),
+    )
     for column in (
         sa.Column("attribute", sa.Text),
         sa.Column("ceiling", sa.BigInteger, nullable=False, server_default="0"),

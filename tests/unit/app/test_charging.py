@@ -248,4 +248,4 @@ def test_accounts_are_those_of_the_callers_department(charging: Charging) -> Non
     permitted = Permitted(service, QuestionReader(service).read(body), agreement)
     quota, *budgets = charging.accounts(event(1), permitted, {})
     assert quota.name.startswith("quota/hz-hrss/")
-    assert [account.column for account in budgets] == ["end_date", "start_date"]
+    assert [account.column for account in budgets] == ["end_date", "start_date", "taxpayers.full_name"]

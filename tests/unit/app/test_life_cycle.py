@@ -231,12 +231,39 @@ def test_dispute_opened_between_reading_and_writing_another_leaves_one(own: Runn
 def test_application_approved_between_reading_and_writing_is_not_disputed(own: RunningNode, desk: Desk) -> None:
     identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
     month = MONDAY + timedelta(days=60)
-    verdict = {"decision": "approve", "conditions": {"security_agreement": True, "fold": True, "human_review": True}}
+    conditions = {"security_agreement": True, "fold": True, "human_review": True, "budget": {"bits": 200}}
+    verdict = {"decision": "approve", "conditions": conditions}
     slow = overtaken(desk, lambda: applications.decide(desk, act_of(own, STEWARD, month), identifier, verdict))
     with pytest.raises(Refusal) as error:
         disputes.begin(slow, act_of(own, APPLICANT, month), identifier, "Nobody answered.")
     assert error.value.slug == "conflict"
     assert views.application(desk, act_of(own, STEWARD, month), identifier)["disputes"] == []
+
+
+def test_application_reopened_twice_between_reading_and_writing_is_decided_on_what_it_is_now(
+    own: RunningNode, desk: Desk
+) -> None:
+    """The state is `reopened` as it was read, and the case another one: the refusal is made anew."""
+    identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
+    refusal = {"decision": "refuse", "reason": "The duty named does not need this."}
+    steward, applicant = act_of(own, STEWARD, MONDAY), act_of(own, APPLICANT, MONDAY)
+
+    def reopened() -> None:
+        applications.decide(desk, steward, identifier, refusal)
+        begun = orjson.loads(disputes.begin(desk, applicant, identifier, "It does."))
+        disputes.proceed(desk, steward, begun["id"], {"step": "settlement", "note": "It may."})
+
+    reopened()
+    tried: list[Step] = []
+
+    class Counting(Overtaken):
+        def record_step(self, step: Step) -> str:
+            tried.append(step)
+            return super().record_step(step)
+
+    slow = replace(desk, recorder=Counting(desk, reopened))  # type: ignore[arg-type]
+    applications.decide(slow, steward, identifier, refusal)
+    assert len(tried) == 2, "the first was made of what had moved"
 
 
 def test_agreement_revoked_between_reading_and_writing_is_not_made_active(own: RunningNode, desk: Desk) -> None:

@@ -19,6 +19,7 @@ from app import services
 from app.factory import app_for
 from app.log import sequencer, tables
 from app.log.check import check
+from app.log.multi_insert import insert_rows
 from app.log.storage import StoreUnavailable, archive, archived
 from app.recording import Recorder
 from app.refusals import Refusal
@@ -143,6 +144,58 @@ def test_registry_row_set_back_refuses_to_start(node: RunningNode) -> None:
     refused_by_database(node, "the database and the log name different revisions")
     with pytest.raises(NotInForce, match="the database and the log name different revisions"):
         services.build(*settings_of(node))
+
+
+REFUSED_BODY = "CAST(replace(body, 'in-force', 'refused') AS BLOB)"
+HIDDEN = {
+    "another state": "UPDATE decision SET state = 'refused' WHERE idx = ?",
+    "another kind": "UPDATE decision SET kind = 'question' WHERE idx = ?",
+    "no index row": "DELETE FROM decision WHERE idx = ?",
+}
+
+
+@pytest.mark.parametrize("hide", HIDDEN.values(), ids=HIDDEN.keys())
+def test_registry_set_back_with_the_search_index_refuses_to_start(node: RunningNode, hide: str) -> None:
+    """Columns of the index are nobody's evidence: the entries say what was put in force last."""
+    before = node.node.registry.digest
+    (old,) = (row.idx for row in node.rows(kind="revision"))
+    publish(node.ground, node.folder, REVISION + 1)
+    start_again(node)
+    newest = max(row.idx for row in node.rows(kind="revision"))
+    sql(node, hide, newest)
+    sql(node, "DELETE FROM step WHERE idx = ?", newest)
+    sql(node, "UPDATE registry SET revision = ?, directory = ?, idx = ?", REVISION, before, old)
+    publish(node.ground, node.folder, REVISION)
+    with pytest.raises(RevisionInvalid, match="the database and the log name different revisions"):
+        start_again(node)
+    with pytest.raises(NotInForce, match="the database and the log name different revisions"):
+        services.build(*settings_of(node))
+    damage = "\n".join(check(node.node.store, node.node.vkey).damage)
+    assert "in force is revision 5" in damage or f"entry {newest} is not in the index" in damage
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        (
+            f"UPDATE log_entry SET body = {REFUSED_BODY} WHERE idx = ?",
+            "was altered",
+        ),
+        ("DELETE FROM log_entry WHERE idx = ?", "the log lacks entry"),
+    ],
+    ids=["altered", "removed"],
+)
+def test_registry_set_back_with_the_logs_own_entry_refuses_to_start(node: RunningNode, cut: str, words: str) -> None:
+    before = node.node.registry.digest
+    (old,) = (row.idx for row in node.rows(kind="revision"))
+    publish(node.ground, node.folder, REVISION + 1)
+    start_again(node)
+    sql(node, cut, max(row.idx for row in node.rows(kind="revision")))
+    sql(node, "UPDATE registry SET revision = ?, directory = ?, idx = ?", REVISION, before, old)
+    refused_by_database(node, words)
+    with pytest.raises(NotInForce, match=words):
+        services.build(*settings_of(node))
+    assert not check(node.node.store, node.node.vkey).sound
 
 
 def test_registry_row_set_back_is_not_followed_by_a_running_node(node: RunningNode) -> None:
@@ -311,7 +364,7 @@ def drafted(identifier: str, supersedes: str | None = None, **changes: object) -
 FOREIGNERS = {
     "other departments": {},
     "another consumer": OURS | {"consumer": "hz-civil", "attributes": ["employed_on"]},
-    "another service": OURS | {"service": "wage-base", "attributes": [WAGE]},
+    "another service": OURS | {"service": "wage-base", "attributes": ["wage_base"]},
 }
 
 
@@ -366,7 +419,7 @@ def test_revision_that_cannot_be_recorded_leaves_no_agreement_in_force(
     """One transaction: else agreements of a revision that nobody put in force would permit."""
     before = len(node.rows())
     publish(node.ground, node.folder, REVISION + 1, generations(node))
-    inserted = sequencer.insert_rows
+    inserted = insert_rows
 
     def full(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         if table is tables.log_node:

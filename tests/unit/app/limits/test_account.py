@@ -16,6 +16,7 @@ from app.limits.account import (
     Account,
     Exhausted,
     charge_of,
+    charges_of,
     exceeded,
     keyed,
     period,
@@ -83,6 +84,12 @@ def test_row_of_a_charge_is_all_that_a_rebuild_and_an_auditor_need() -> None:
         "fingerprint": None,
         "renewed": True,
     }
+
+
+def test_decision_names_every_account_that_it_would_have_drawn_on_and_charges_none_twice() -> None:
+    charged = [charge_of(QUOTA, 1, renewed=False)]
+    assert charges_of([QUOTA, BUDGET], charged) == [*charged, charge_of(BUDGET, 0, renewed=False)]
+    assert charges_of([], charged) == charged
 
 
 @pytest.mark.parametrize(("spent", "left"), [(0, 3), (1, 2), (3, 0), (4, 0)])

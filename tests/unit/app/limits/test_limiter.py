@@ -14,13 +14,16 @@ import pytest
 import redis
 from sqlalchemy import insert, select
 
-from app.limits.account import SHANGHAI, Account, Reservation
-from app.limits.limiter import Limiter, _run_id
+from app.limits.account import SHANGHAI, Account, Reservation, charges_of
+from app.limits.limiter import RECORDED_WITHIN_S, SWEPT_AFTER_S, Limiter, _run_id
 from app.limits.rebuild import STATE
 from app.log import tables
+from app.log.sequencer import Sequencer
 from app.log.storage import Store
 from app.refusals import Refusal
+from evidence.note import NoteSigner
 from tests.unit.app.log.entries import charge as charge_row
+from tests.unit.app.log.entries import entry
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 END = datetime(2026, 12, 1, tzinfo=SHANGHAI)
@@ -270,3 +273,191 @@ def test_server_that_does_not_say_which_run_it_is_cannot_be_trusted() -> None:
     for info in says_nothing:
         with pytest.raises(redis.RedisError):
             _run_id(info)
+
+
+LATER = 10**11  # long after what is reserved now can be recorded no more
+
+
+def spent(url: str, account: str, field: str = "spent") -> int:
+    """What Redis holds of an account."""
+    with closing(redis.Redis.from_url(url)) as client:
+        found: Any = client.hget(f"hecha:account:{account}", field)
+    return int(found or 0)
+
+
+def test_twenty_copies_of_one_question_at_once_cost_one(limiter: Limiter, url: str, names: Iterator[str]) -> None:
+    """As in the charge rows, where a question counts once: else copies would use up somebody's budget."""
+    wide = replace(BUDGET, limit=10**6)
+    copies = [limiter.reserve(next(names), [wide], -1, NOW) for _ in range(20)]
+    assert copies[-1].spent == (20 * 1_585,), "any of them may be the only one that is answered"
+    for index, copy in enumerate(copies):
+        limiter.settle(copy, index)
+    again = limiter.reserve(next(names), [wide], -1, NOW)
+    assert (again.charges, again.spent, again.paid_at) == ((), (1_585,), 19)
+    assert spent(url, BUDGET.name, "h") == 0
+
+
+def test_question_paid_for_at_two_prices_costs_the_dearer(limiter: Limiter, url: str, names: Iterator[str]) -> None:
+    for prices in ((1_000, 3_000), (3_000, 1_000)):
+        name = f"budget/{prices[0]}"
+        copies = [
+            limiter.reserve(next(names), [replace(BUDGET, name=name, amount=amount)], -1, NOW) for amount in prices
+        ]
+        for index, copy in enumerate(copies):
+            limiter.settle(copy, index)
+        assert spent(url, name) == 3_000
+
+
+def test_refunded_copy_unpays_nothing_that_another_paid(limiter: Limiter, names: Iterator[str]) -> None:
+    """Whichever of the two came last."""
+    for question in ("q1", "q2"):
+        account = replace(BUDGET, limit=10**6, question=question)
+        first, second = (limiter.reserve(next(names), [account], -1, NOW) for _ in range(2))
+        paid, failed = (first, second) if question == "q1" else (second, first)
+        limiter.settle(paid, 1)
+        limiter.refund(failed)
+        again = limiter.reserve(next(names), [account], -1, NOW)
+        assert (again.charges, again.paid_at) == ((), 1)
+
+
+def test_answer_is_not_free_where_a_refund_was_lost_and_the_question_draws_on_others(
+    limiter: Limiter, url: str
+) -> None:
+    """The registry changed meanwhile: what is drawn now counts, what was drawn before is given back."""
+    limiter.reserve("redone", [QUOTA, BUDGET], -1, NOW)
+    other = replace(BUDGET, name="budget/BBBB", question="q2", amount=1_000)
+    redone = limiter.reserve("redone", [QUOTA, other], -1, NOW)
+    assert [(charge["account"], charge["amount"]) for charge in redone.charges] == [
+        (QUOTA.name, 1),
+        (other.name, 1_000),
+    ]
+    assert redone.spent == (1, 1_000)
+    limiter.settle(redone, 1)
+    assert (spent(url, BUDGET.name), spent(url, BUDGET.name, "h")) == (0, 0)
+    assert reserve(limiter, "not paid", BUDGET), "the rows know of no payment for it"
+
+
+def test_answer_is_not_free_where_a_refund_was_lost_and_its_terms_ask_more(limiter: Limiter) -> None:
+    """The same account, another question at another price."""
+    limiter.reserve("redone", [BUDGET], -1, NOW)
+    redone = limiter.reserve("redone", [replace(BUDGET, question="q2", amount=3_000)], -1, NOW)
+    assert ([charge["amount"] for charge in redone.charges], redone.spent) == ([3_000], (3_000,))
+
+
+def test_question_that_is_stopped_the_second_time_holds_nothing(limiter: Limiter, url: str) -> None:
+    limiter.reserve("redone", [QUOTA, BUDGET], -1, NOW)
+    assert stopped(limiter, "redone", QUOTA, replace(BUDGET, limit=0)).slug == "budget-exhausted"
+    assert (spent(url, QUOTA.name), spent(url, BUDGET.name)) == (0, 0)
+
+
+def test_what_a_killed_worker_left_reserved_is_given_back_once(
+    limiter: Limiter, store: Store, url: str, names: Iterator[str]
+) -> None:
+    """By whichever process looks, and however many look."""
+    left = [limiter.reserve(next(names), [QUOTA, replace(BUDGET, question=f"q{n}")], -1, NOW) for n in range(2)]
+    kept = limiter.reserve(next(names), [QUOTA], -1, NOW)
+    limiter.settle(kept, 1)
+    limiter.reserve("news", [], -1, NOW)
+    others = [Limiter(url, store) for _ in range(3)]
+    for other in others:
+        other.sweep(time.time())
+    assert spent(url, QUOTA.name) == 3, "as long as they may be recorded, they stay drawn"
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda other: other.sweep(LATER), others))
+    assert (spent(url, QUOTA.name), spent(url, BUDGET.name), spent(url, BUDGET.name, "h")) == (1, 0, 0)
+    for reservation in left:
+        limiter.refund(reservation)
+    assert spent(url, QUOTA.name) == 1
+
+
+def test_what_was_recorded_before_its_worker_was_killed_stays_drawn(
+    limiter: Limiter, store: Store, signer: NoteSigner, url: str
+) -> None:
+    """T16: it never told Redis, but the charge rows know. Its question is paid for from now on."""
+    name = "decision-00000001"
+    reservation = limiter.reserve(name, [QUOTA, BUDGET], -1, NOW)
+    with closing(redis.Redis.from_url(url)) as client:
+        client.hset(f"hecha:account:{BUDGET.name}", "r", "1")
+    rows = [dict(charge) for charge in reservation.charges]
+    rows[1] |= {"fingerprint": "k:v", "renewed": True}
+    index = Sequencer(store, signer).append(entry(1, charges=rows, generation=reservation.generation))
+    other = Limiter(url, store)
+    other.sweep(LATER)
+    again = other.reserve("again", [QUOTA, BUDGET], -1, NOW)
+    assert (again.spent, again.paid_at, again.known) == ((2, 1_585), index, {BUDGET.name: "k:v"})
+    assert again.renewed == frozenset(), "the record says that the account began anew"
+    assert spent(url, BUDGET.name, "h") == 0
+
+
+def test_what_a_refused_question_left_reserved_was_not_recorded(
+    limiter: Limiter, store: Store, signer: NoteSigner, url: str
+) -> None:
+    """Its record names the accounts, but draws on none."""
+    reservation = limiter.reserve("decision-00000001", [QUOTA, BUDGET], -1, NOW)
+    Sequencer(store, signer).append(entry(1, charges=charges_of(reservation.accounts, ())))
+    limiter.sweep(LATER)
+    limiter.reserve("news", [], -1, NOW)
+    assert (spent(url, QUOTA.name), spent(url, BUDGET.name)) == (0, 0)
+    assert reserve(limiter, "paid by nobody", BUDGET)
+
+
+def test_reservation_is_recorded_long_before_it_may_be_given_back(limiter: Limiter, url: str) -> None:
+    reservation = limiter.reserve("slow", [QUOTA], -1, NOW)
+    with closing(redis.Redis.from_url(url)) as client:
+        found: Any = client.zrange("hecha:reservations", 0, -1, withscores=True)
+    ((key, swept_at),) = found
+    assert key == b"hecha:reservation:slow"
+    assert reservation.until is not None
+    assert reservation.until == pytest.approx(time.time() + RECORDED_WITHIN_S, abs=5)
+    assert swept_at - reservation.until == pytest.approx(SWEPT_AFTER_S - RECORDED_WITHIN_S, abs=5)
+
+
+def test_reservation_made_again_while_it_is_swept_stays_drawn(limiter: Limiter, store: Store, url: str) -> None:
+    """Between finding it and giving it back, its question was reserved anew under the same id."""
+    limiter.reserve("slow", [QUOTA], -1, NOW)
+    limiter._give_back("slow", left_by=time.time())
+    assert spent(url, QUOTA.name) == 1
+    limiter._give_back("slow", left_by=LATER)
+    assert spent(url, QUOTA.name) == 0
+
+
+def test_every_process_sweeps_by_itself_from_time_to_time(limiter: Limiter, store: Store, url: str) -> None:
+    limiter.reserve("left", [replace(QUOTA, limit=1)], -1, NOW)
+    with closing(redis.Redis.from_url(url)) as client:
+        client.zadd("hecha:reservations", {"hecha:reservation:left": time.time() - 1})
+    assert stopped(limiter, "too early", replace(QUOTA, limit=1)).slug == "quota-exceeded"
+    limiter._sweep_due = 0.0
+    assert limiter.reserve("in time", [replace(QUOTA, limit=1)], -1, NOW).spent == (1,)
+
+
+def test_sweep_without_database_or_redis_gives_nothing_back(store: Store, url: str) -> None:
+    """What was recorded cannot be told then."""
+    limiter = Limiter(url, store)
+    limiter.reserve("left", [QUOTA], -1, NOW)
+    store.engine.dispose()
+    with store.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE charge RENAME TO gone")
+    limiter.sweep(LATER)
+    assert spent(url, QUOTA.name) == 1
+    Limiter("unix:///nowhere/valkey.sock", store).sweep(LATER)
+
+
+def test_forgotten_counter_of_a_past_period_is_not_made_anew_by_giving_back(limiter: Limiter, url: str) -> None:
+    """It would stand below nothing, for ever."""
+    reservation = limiter.reserve("left", [QUOTA], -1, NOW)
+    with closing(redis.Redis.from_url(url)) as client:
+        client.delete(f"hecha:account:{QUOTA.name}")
+        limiter.refund(reservation)
+        assert not client.exists(f"hecha:account:{QUOTA.name}")
+
+
+def test_nothing_is_left_of_reservations_that_ended(limiter: Limiter, url: str, names: Iterator[str]) -> None:
+    """Redis has no memory to evict from: what nobody needs must go."""
+    limiter.reserve(next(names), [], -1, NOW)
+    limiter.settle(limiter.reserve(next(names), [QUOTA], -1, NOW), 1)
+    limiter.settle(limiter.reserve(next(names), [BUDGET], -1, NOW), 2)
+    limiter.settle(limiter.reserve(next(names), [BUDGET], -1, NOW), 3)
+    limiter.refund(limiter.reserve(next(names), [QUOTA], -1, NOW))
+    stopped(limiter, next(names), replace(QUOTA, limit=0))
+    with closing(redis.Redis.from_url(url)) as client:
+        assert list(client.scan_iter("hecha:reservation*")) == []

@@ -103,6 +103,25 @@ def test_free_repeat_makes_no_question_paid(store: Store, signer: NoteSigner) ->
     assert folded(store).questions == {"r": (1, 1)}
 
 
+def test_rows_for_the_auditor_change_no_account(store: Store, signer: NoteSigner, url: str) -> None:
+    """A question that a limit stopped is neither paid for, nor the newest answer to one that was."""
+    written(store, signer, (A, "q", 5, OLD, False), ("quota/a", "", 1, "", False))
+    before = folded(store)
+    written_later = [
+        (A, "q", 0, "", False),
+        (A, "r", 0, "", False),
+        (B, "q", 0, "", False),
+        ("quota/a", "", 0, "", False),
+    ]
+    with store.writing() as connection:
+        rows = [charge(account, amount, question=question or None) for account, question, amount, *_ in written_later]
+        connection.execute(insert(tables.charge), [{"idx": 100, **row} for row in rows if row["question"] != "r"])
+        connection.execute(insert(tables.charge), [{"idx": 101, **row} for row in rows if row["question"] == "r"])
+    with store.reading() as connection:
+        assert dict(budgets(connection)) == {A: before}
+        assert list(quotas(connection)) == [("quota/a", 1)]
+
+
 VALUES = st.sampled_from(["", OLD, NEW, BOTH, "k:third", "other:old", MANY])
 CHARGES = st.lists(
     st.tuples(st.sampled_from("qrs"), st.integers(0, 9), VALUES, st.booleans()), min_size=1, max_size=12
