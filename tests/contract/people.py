@@ -75,6 +75,16 @@ def results(answers: list[Answer]) -> list[str]:
     return [answer.result.value for answer in answers]
 
 
+def asked_values(answer: Answer) -> dict[str, frozenset[bytes]]:
+    """The fingerprints of the columns asked about, without those that confirm the subject."""
+    return {name: found for name, found in answer.values.items() if "." not in name}
+
+
+def confirming_values(answer: Answer) -> dict[str, frozenset[bytes]]:
+    """The fingerprints of the columns that confirm the subject."""
+    return {name: found for name, found in answer.values.items() if "." in name}
+
+
 def codes(answer: Answer) -> dict[str, str]:
     """The verdict on each attribute."""
     return {name: attribute.code.value for name, attribute in answer.attributes.items()}

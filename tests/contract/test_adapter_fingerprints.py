@@ -24,6 +24,8 @@ from tests.contract.people import (
     WEI,
     YONG,
     ask,
+    asked_values,
+    confirming_values,
 )
 from tests.contract.sources import SourceUnderTest
 
@@ -34,7 +36,7 @@ def values(
     source: SourceUnderTest, question: Question, binding: Binding = TWO_RELATIONS, **options: Any
 ) -> Mapping[str, frozenset[bytes]]:
     (answer,) = source.adapter(binding, **options).answer([question], timeout_s=5)
-    return answer.values
+    return asked_values(answer)
 
 
 def employer(source: SourceUnderTest, question: Question = QUESTION, **options: Any) -> frozenset[bytes]:
@@ -139,7 +141,28 @@ def test_subject_without_a_row_has_empty_fingerprints_whatever_the_result(filled
     asked = [ask(YONG, "王勇", employer=MILL), ask(ABSENT, "王勇", employer=MILL)]
     answers = filled.adapter(TWO_RELATIONS).answer(asked, timeout_s=5)
     assert [answer.result for answer in answers] == [Code.NO_MATCH, Code.NOT_FOUND]
-    assert [answer.values for answer in answers] == [{"employer": frozenset()}] * 2
+    assert [asked_values(answer) for answer in answers] == [{"employer": frozenset()}] * 2
+
+
+def test_columns_that_confirm_the_subject_have_fingerprints_whatever_is_tried(filled: SourceUnderTest) -> None:
+    """They follow the register's value: a name that is tried changes nothing, a name that is changed does."""
+
+    def confirming(name: str) -> dict[str, frozenset[bytes]]:
+        return confirming_values(
+            filled.adapter(TWO_RELATIONS).answer([ask(WEI, name, employer=MILL)], timeout_s=5)[0]
+        )
+
+    right = confirming("张伟")
+    assert right.keys() == {"people.full name"}
+    assert {len(found) for found in right.values()} == {1}
+    assert confirming("王勇") == right
+    filled.fill("people", PEOPLE, [(WEI, "张维")])
+    assert not confirming("张伟")["people.full name"] & right["people.full name"]
+
+
+def test_unknown_subject_has_no_confirming_fingerprints(filled: SourceUnderTest) -> None:
+    (answer,) = filled.adapter(TWO_RELATIONS).answer([ask(ABSENT, "张伟", employer=MILL)], timeout_s=5)
+    assert confirming_values(answer) == {"people.full name": frozenset()}
 
 
 def test_existence_alone_has_no_fingerprint(filled: SourceUnderTest) -> None:

@@ -23,6 +23,7 @@ from tests.contract.people import (
     YONG,
     ask,
     codes,
+    confirming_values,
     resident_id,
     results,
 )
@@ -52,7 +53,7 @@ def test_confirmed_in_the_register_without_a_row_in_the_relation_is_no_match(fil
     assert answer == Answer(
         Code.NO_MATCH,
         {"employed_on": AttributeAnswer(Code.NO_MATCH)},
-        {"start": frozenset(), "end": frozenset()},
+        {"start": frozenset(), "end": frozenset(), **confirming_values(answer)},
     )
 
 

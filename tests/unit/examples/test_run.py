@@ -15,6 +15,7 @@ from examples.demo import run
 from examples.demo.asking import Answered, Question, ask_all, cross_check_questions, persona_questions
 from examples.demo.checking import in_log, split
 from examples.demo.display import Figure, answers_table, figures_table, phase
+from examples.demo.life import STAGES, Stage
 from examples.demo.world import Scale
 
 SMALL = Scale(people=2_000, enterprises=150, claimants=200, hits=8, confirmable=4)
@@ -164,6 +165,7 @@ def judged(small: Path, outcomes: dict[int, str]) -> run._Course:
         Answered(one, 200, outcomes.get(line, one.expect), None)
         for line, one in enumerate(cross_check_questions(small), start=1)
     ]
+    course.life = [Stage(name, "as it must", "as it must") for name in STAGES]
     run._judge(course, small, SMALL)
     return course
 
@@ -193,3 +195,11 @@ def test_missing_answers_are_off(small: Path) -> None:
     course.claims = course.claims[:-1]
     run._judge(course, small, SMALL)
     assert not {figure.name: figure.held for figure in course.figures}["claimants asked about"]
+
+
+def test_stage_that_ended_otherwise_is_off_and_told(small: Path) -> None:
+    course = run._Course()
+    course.life = [Stage(STAGES[0], "match", "not-permitted")]
+    run._judge(course, small, SMALL)
+    assert "denied without an agreement: match instead of not-permitted" in course.faults
+    assert not all(figure.held for figure in course.figures)
