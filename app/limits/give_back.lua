@@ -1,6 +1,7 @@
 -- Gives back what a reservation drew, once: nothing of it is recorded. What others paid for stays paid.
 local function give_back(key)
   local reserved = redis.call('HGETALL', key)
+  if #reserved == 0 then return 0 end
   for n = 1, #reserved, 2 do
     local amount, question = string.match(reserved[n + 1], '^(%d+) (.*)$')
     -- A quota's counter may have been forgotten since.

@@ -38,21 +38,33 @@ local function settle(id, index, known, anew)
   for n = 1, #reserved, 2 do
     local account = reserved[n]
     local amount, question = string.match(reserved[n + 1], '^(%d+) (.*)$')
+    local held = question ~= '' and redis.call('HMGET', account, 'spent', question, 'f', 'h')
     -- A year's own account may have been forgotten since.
-    if question ~= '' and redis.call('HEXISTS', account, 'spent') == 1 then
+    if held and held[1] then
       local drawn = tonumber(amount)
-      local paid, at = string.match(redis.call('HGET', account, question) or '0 0', '^(%d+) (%d+)$')
+      local paid, at = string.match(held[2] or '0 0', '^(%d+) (%d+)$')
       paid, at = tonumber(paid), tonumber(at)
+      local fields = {}
       -- One that was free pays for nothing, if its account has begun anew since.
       if drawn > 0 or paid > 0 then
-        redis.call('HSET', account, question, math.max(drawn, paid) .. ' ' .. math.max(index, at))
+        fields = {question, math.max(drawn, paid) .. ' ' .. math.max(index, at)}
       end
       -- Paid for twice at the same time: the rows count it once, too.
-      if math.min(drawn, paid) > 0 then redis.call('HINCRBY', account, 'spent', -math.min(drawn, paid)) end
-      if drawn > 0 then redis.call('HINCRBY', account, 'h', -drawn) end
-      if known[account] then
-        redis.call('HSET', account, 'f', merged(redis.call('HGET', account, 'f') or '', known[account]))
+      local twice = math.min(drawn, paid)
+      if twice > 0 then
+        fields[#fields + 1] = 'spent'
+        fields[#fields + 1] = tonumber(held[1]) - twice
       end
+      if drawn > 0 then
+        fields[#fields + 1] = 'h'
+        fields[#fields + 1] = tonumber(held[4] or '0') - drawn
+      end
+      if known[account] and known[account] ~= held[3] then
+        fields[#fields + 1] = 'f'
+        fields[#fields + 1] = merged(held[3] or '', known[account])
+      end
+      -- Many small calls would take longer than what they do.
+      if #fields > 0 then redis.call('HSET', account, unpack(fields)) end
     end
   end
   -- Told twice, it must not hide that the account began anew once more since.
@@ -63,11 +75,12 @@ local function settle(id, index, known, anew)
   redis.call('DEL', key)
 end
 
-local generation = redis.call('HGET', KEYS[1], 'generation')
+local state = redis.call('HMGET', KEYS[1], 'generation', 'server', 'applied', 'epoch')
+local generation = state[1]
 if not generation then return {'cold', '0', '0'} end
 -- Started again since, or another server: the last writes may never have reached its disk.
-if redis.call('HGET', KEYS[1], 'server') ~= ARGV[6] then return {'cold', generation, '0'} end
-local applied = tonumber(redis.call('HGET', KEYS[1], 'applied') or '-1')
+if state[2] ~= ARGV[6] then return {'cold', generation, '0'} end
+local applied = tonumber(state[3] or '-1')
 if applied < tonumber(ARGV[2]) then return {'behind', generation, tostring(applied)} end
 local committed = tonumber(ARGV[1])
 if committed > applied then
@@ -79,19 +92,19 @@ if ARGV[5] ~= '' then
 end
 -- Whoever reserves again never heard of its first reservation, or could not give it back: it may draw on others now.
 give_back(KEYS[2])
-if tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') > tonumber(ARGV[4]) then
+if tonumber(state[4] or '0') > tonumber(ARGV[4]) then
   return {'changed', generation, tostring(applied)}
 end
-local spent, cost, paid_at, known, anew = {}, {}, {}, {}, {}
+local spent, cost, paid_at, known, anew, kept = {}, {}, {}, {}, {}, {}
 for n = 3, #KEYS do
   local at = 7 + (n - 3) * 4
   local amount, limit, question = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
-  local used = tonumber(redis.call('HGET', KEYS[n], 'spent') or '0')
-  local index, values = '', ''
-  if question ~= '' then values = redis.call('HGET', KEYS[n], 'f') or '' end
+  local held = redis.call('HMGET', KEYS[n], 'spent', 'r', 'f', 'h', question)
+  local used = tonumber(held[1] or '0')
+  local index, values, paid = '', '', false
+  if question ~= '' then values, paid = held[3] or '', held[5] end
   -- A question whose answer was recorded is free: the answer tells the consumer nothing new. One that is only
   -- reserved is not, since its reservation may yet be refunded or lost.
-  local paid = question ~= '' and redis.call('HGET', KEYS[n], question)
   if paid then
     amount = 0
     index = string.match(paid, ' (%d+)$')
@@ -99,27 +112,36 @@ for n = 3, #KEYS do
   if amount > 0 and used + amount > limit then
     return {'limit ' .. (n - 3), generation, tostring(applied), tostring(used), values}
   end
-  spent[#spent + 1] = tostring(used + amount)
+  spent[#spent + 1] = used + amount
   cost[#cost + 1] = amount
   paid_at[#paid_at + 1] = index
   known[#known + 1] = values
-  anew[#anew + 1] = tostring(redis.call('HEXISTS', KEYS[n], 'r'))
+  anew[#anew + 1] = held[2] and '1' or '0'
+  kept[#kept + 1] = tonumber(held[4] or '0')
 end
+local reserved = {}
 for n = 3, #KEYS do
-  local at = 7 + (n - 3) * 4
-  local amount, question, ttl = cost[n - 2], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local at, place = 7 + (n - 3) * 4, n - 2
+  local amount, question, ttl = cost[place], ARGV[at + 2], tonumber(ARGV[at + 3])
   if amount > 0 then
-    redis.call('HINCRBY', KEYS[n], 'spent', amount)
-    if question ~= '' then redis.call('HINCRBY', KEYS[n], 'h', amount) end
+    if question ~= '' then
+      redis.call('HSET', KEYS[n], 'spent', spent[place], 'h', kept[place] + amount)
+    else
+      redis.call('HSET', KEYS[n], 'spent', spent[place])
+    end
     if ttl > 0 then redis.call('EXPIRE', KEYS[n], ttl) end
   end
-  if amount > 0 or question ~= '' then redis.call('HSET', KEYS[2], KEYS[n], amount .. ' ' .. question) end
+  if amount > 0 or question ~= '' then
+    reserved[#reserved + 1] = KEYS[n]
+    reserved[#reserved + 1] = amount .. ' ' .. question
+  end
 end
+if #reserved > 0 then redis.call('HSET', KEYS[2], unpack(reserved)) end
 -- It does not expire by itself: what it drew is given back, or found recorded, by whoever looks at the charge rows.
 if #KEYS > 2 then redis.call('ZADD', 'hecha:reservations', ARGV[3], KEYS[2]) end
 local answer = {'ok', generation, tostring(applied)}
 for n = 1, #spent do
-  answer[#answer + 1] = spent[n]
+  answer[#answer + 1] = tostring(spent[n])
   answer[#answer + 1] = tostring(cost[n])
   answer[#answer + 1] = paid_at[n]
   answer[#answer + 1] = known[n]
