@@ -106,14 +106,15 @@ def connected(node: RunningNode, workers: int) -> list[NodeClient]:
     """Clients whose kept connections reach every worker process: which one takes a connection is chance."""
     assert node.process is not None
     pids = processes.descendants(node.process.pid)
-    for _ in range(50):
-        clients = [node.client("hz-hrss-benefits", maxsize=THREADS // 6) for _ in range(6)]
+    clients: list[NodeClient] = []
+    # One more at a time, with those before it kept open, until every worker has taken one.
+    for _ in range(100):
+        client = node.client("hz-hrss-benefits", maxsize=THREADS // 6)
+        clients.append(client)
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda number: clients[number % 6].get("/v1/services"), range(2 * THREADS)))  # noqa: B023
-        if len(processes.connections(pids, node.port)) == workers:
+            list(pool.map(lambda _: client.get("/v1/services"), range(2 * THREADS // 6)))  # noqa: B023
+        if len(clients) >= 6 and len(processes.connections(pids, node.port)) == workers:
             return clients
-        for client in clients:
-            client.close()
     raise AssertionError("some worker process never took a connection")
 
 
