@@ -30,6 +30,7 @@ from sqlalchemy import select, update
 from app.limits.account import NO_EPOCH, Account, Exhausted, Reservation, charge_of, exceeded
 from app.limits.rebuild import (
     ACCOUNT,
+    REBUILD,
     RESERVATION,
     RESERVATIONS,
     STATE,
@@ -215,11 +216,12 @@ class Limiter:
             generation += 1
             # Without its state the front answers nobody, here or in another process, until all is written.
             client.delete(STATE)
+            client.set(REBUILD, generation)
             refuse_eviction(client)
             write_accounts(client, connection)
             connection.execute(update(head).values(generation=generation))
         # Only once the generation is durable, so that no number is ever given out twice.
-        client.hset(STATE, mapping={"generation": generation, "applied": size - 1, "epoch": epoch, "server": server})
+        client.eval(_script("rebuilt"), 2, REBUILD, STATE, generation, size - 1, epoch, server)
         client.close()
         self._seen = max(self._seen, size - 1)
 

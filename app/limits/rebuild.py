@@ -22,6 +22,7 @@ from app.log import tables
 logger = logging.getLogger(__name__)
 
 STATE = "hecha:state"
+REBUILD = "hecha-rebuild"  # which rebuild writes accounts now; no part of what a rebuild clears away
 ACCOUNT = "hecha:account:"
 RESERVATION = "hecha:reservation:"
 RESERVATIONS = "hecha:reservations"  # those under way, by when they can be recorded no more

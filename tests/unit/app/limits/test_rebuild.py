@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,16 +14,19 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from app.limits import rebuild
+from app.limits.account import Account
 from app.limits.limiter import Limiter
 from app.limits.rebuild import Spent, budgets, quotas, refuse_eviction, write_accounts
 from app.limits.values import MANY
 from app.log import tables
 from app.log.sequencer import Sequencer
 from app.log.storage import Store
+from app.refusals import Refusal
 from evidence.note import NoteSigner
 from tests.unit.app.log.entries import charge, entry
 
 A, B = "budget/a", "budget/b"
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 Row = tuple[str, str, int, str, bool]
 """Account, question, amount, source values, renewed."""
 
@@ -200,3 +204,45 @@ class HiddenSettings(redis.Redis):
 def test_hosted_redis_that_hides_its_settings_is_taken_at_its_word() -> None:
     with closing(HiddenSettings()) as client:
         refuse_eviction(client)
+
+
+def test_accounts_that_were_flushed_while_they_were_written_answer_nobody(
+    store: Store, signer: NoteSigner, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next rebuild, undisturbed, does."""
+    written(store, signer, ("quota/a", "", 3, "", False))
+    limiter, quota = Limiter(url, store), Account("quota/a", 1, 3)
+    writing = rebuild.write_accounts
+
+    def disturbed(client: redis.Redis, connection: Any) -> None:
+        writing(client, connection)
+        client.flushdb()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.limits.limiter.write_accounts", disturbed)
+        with pytest.raises(Refusal, match="cannot be checked"):
+            limiter.reserve("early", [quota], -1, NOW)
+    with pytest.raises(Refusal, match="used up"):
+        limiter.reserve("later", [quota], -1, NOW)
+
+
+def test_rebuild_that_another_overtook_does_not_say_that_the_others_accounts_are_complete(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its commit and its last word, the next one may have begun: its accounts are half written then."""
+    limiter = Limiter(url, store)
+    with closing(redis.Redis.from_url(url)) as client:
+        writing = rebuild.write_accounts
+
+        def overtaken(own: redis.Redis, connection: Any) -> None:
+            writing(own, connection)
+            client.set(rebuild.REBUILD, "another")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("app.limits.limiter.write_accounts", overtaken)
+            limiter.rebuild()
+        assert not client.exists(rebuild.STATE)
+        assert client.get(rebuild.REBUILD) == b"another"
+        limiter.rebuild()
+        assert client.exists(rebuild.STATE)
+        assert not client.exists(rebuild.REBUILD)
