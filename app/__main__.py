@@ -11,26 +11,33 @@ import orjson
 
 from adapters.base import BindingInvalid
 from app.commands.explain import explain
+from app.commands.keys import keys
+from app.commands.pki import pki
 from app.commands.policy import policy
 from app.commands.replay import replay_command
-from app.identity import keys as node_keys
-from app.identity.keys import KeyInvalid
+from app.commands.signature import signature
+from app.keys import node_keys
+from app.keys.node_keys import KeyInvalid
 from app.log.storage import Store, StoreUnavailable
 from app.refusals import Refusal
 from app.registry import node_directory
 from app.registry.current import NotInForce
 from app.registry.files import NodeFileInvalid
 from app.settings import SettingInvalid, Settings
+from app.trial.register import PkiInvalid
+from app.trust.authorities import AuthoritiesInvalid
 from app.valkey import ValkeyFailed
 from evidence.note import NoteSigner
 
 # What an operator can put right: told in one line, without a traceback.
 _OPERATOR_FAULTS = (
+    AuthoritiesInvalid,
     BindingInvalid,
     SettingInvalid,
     NodeFileInvalid,
     NotInForce,
     KeyInvalid,
+    PkiInvalid,
     StoreUnavailable,
     ValkeyFailed,
     Refusal,
@@ -59,15 +66,6 @@ def prepare() -> None:
     click.echo("database and limiter are prepared")
 
 
-@cli.command()
-@click.option("--init", is_flag=True, required=True, help="Create the keys that HECHA_KEYS_DIR lacks.")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), envvar="HECHA_KEYS_DIR", required=True)
-def keys(init: bool, folder: Path) -> None:  # noqa: ARG001, FBT001 - click hands over the flag
-    """Create the node's own keys, mode 0600; keys that exist are left alone."""
-    made = node_keys.create(folder)
-    click.echo(f"created in {folder}: {', '.join(made)}" if made else f"{folder}: every key is there")
-
-
 @cli.command("write-openapi")
 @click.option("--node", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True), required=True)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
@@ -94,7 +92,7 @@ def check_log() -> None:
     sys.exit(0 if report.sound else 1)
 
 
-for command in (explain, replay_command, policy):
+for command in (explain, keys, pki, policy, replay_command, signature):
     cli.add_command(command)
 
 

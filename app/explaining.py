@@ -1,7 +1,8 @@
 """Explaining a question that nobody needs to have asked: which rules of today decide it, and how.
 
 For whoever runs the node; a caller is told less (`policies.decision.explain`). What is left open is taken as agreed:
-case and operator of the agreed pattern, an address of the agreed networks, the attributes that the service requires.
+case and operator of the agreed pattern, an address of the agreed networks, the attributes that the service requires,
+a signature of the request.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def explained(registry: Registry, wanted: Wanted) -> Explained:
             address=wanted.address or _agreed_address(agreement),
             at=wanted.at,
             rows=wanted.rows,
+            signed=True,
         ),
     )
     if wanted.case is None:

@@ -9,6 +9,7 @@ from app.api import (
     agreements,
     applications,
     catalogue,
+    clients,
     decisions,
     disputes,
     documents,
@@ -60,11 +61,12 @@ def _routes(max_body_bytes: int) -> Flask:
     app.url_map.merge_slashes = False  # a path with an empty part is unknown, not somewhere else
     app.config.update(documents.DOCUMENT_SETTINGS, MAX_CONTENT_LENGTH=max_body_bytes, JSON_SORT_KEYS=False)
     app.before_request(security.certify)
+    app.after_request(security.keep_apart)
     app.register_error_handler(Refusal, problems.from_refusal)
     api = documents.open_api(app)
     app.register_error_handler(StoreUnavailable, problems.from_store)
     app.register_error_handler(Exception, problems.from_unknown)
-    for module in (tokens, catalogue, decisions, usage, applications, agreements, disputes, log, operations):
+    for module in (tokens, catalogue, decisions, usage, applications, agreements, disputes, clients, log, operations):
         api.register_blueprint(module.blueprint)
     app.register_blueprint(verifications.blueprint)
     documents.add_pages(app)

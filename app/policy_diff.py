@@ -9,7 +9,7 @@ need not be signed: this comes before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -55,13 +55,22 @@ class Difference:
     flawed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A directory with the clients that ask under it."""
+
+    directory: NodeDirectory
+    clients: Mapping[str, Client]
+
+
 class Proposal:
     """A proposed directory beside the registry in force."""
 
     def __init__(self, registry: Registry, proposed: NodeDirectory) -> None:
         """Check the proposed agreements. Raises `NodeFileInvalid`."""
         self._registry = registry
-        self._proposed = proposed
+        self._now = _Side(registry.directory, registry.departments.clients)
+        self._then = _Side(proposed, proposed.departments.with_registered(registry.registered).clients)
         new = [item for item in proposed.filed() if registry.agreements.find(item.draft.id) is None]
         brought = [item.held("active") for item in new]
         self._superseded = {item.draft.supersedes for item in new}
@@ -82,8 +91,8 @@ class Proposal:
         return found
 
     def _change(self, facts: Facts, recorded: Recorded) -> Change | None:
-        now = _decided(self._registry.directory, recorded, facts, self._applying_now)
-        then = _decided(self._proposed, recorded, facts, self._applying_then)
+        now = _decided(self._now, recorded, facts, self._applying_now)
+        then = _decided(self._then, recorded, facts, self._applying_then)
         if now == then:
             return None
         kind: Kind = "other rules" if now.permitted == then.permitted else "gains" if then.permitted else "loses"
@@ -104,12 +113,12 @@ class Proposal:
         return found
 
 
-def _decided(directory: NodeDirectory, recorded: Recorded, facts: Facts, applying: Applying) -> Verdict:
-    client = directory.departments.clients.get(facts.client)
-    anew = gathered_anew(facts, directory)
+def _decided(side: _Side, recorded: Recorded, facts: Facts, applying: Applying) -> Verdict:
+    client = side.clients.get(facts.client)
+    anew = gathered_anew(facts, side.directory, side.clients)
     if client is None or anew is None:
         return NOT_REGISTERED
-    decision = directory.rules.decide(_under(applying(client, facts.service, facts.purpose), anew, recorded))
+    decision = side.directory.rules.decide(_under(applying(client, facts.service, facts.purpose), anew, recorded))
     return Verdict(decision.permitted, tuple(rule.id for rule in decision.rules))
 
 

@@ -11,13 +11,17 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
+from sqlalchemy import Connection
+
 from app.identity.caller import Caller
+from app.identity.signature import Signed
 from app.limits.account import Account, Reservation, charges_of
 from app.log.idempotency import Claim
 from app.log.sealing import Sealer
-from app.log.sequencer import Entry, NotWritten, Sequencer
+from app.log.sequencer import Entry, NotWritten, Place, Sequencer
 from app.refusals import Refusal
 from app.registry.agreements import Agreement
 from app.registry.catalogue import Service
@@ -25,6 +29,7 @@ from app.registry.question import Asked
 from app.steps import Step, digest_of, rfc3339
 from evidence.receipt import ReceiptSigner, payload
 from evidence.record import seal
+from evidence.signed_request import FIELD
 from policies.decision import Decision
 
 logger = logging.getLogger(__name__)
@@ -41,6 +46,7 @@ class Event:
     `epoch` is the registry's that the decision was made under, `until` the moment (seconds since 1970) at which a
     permit ends, `facts` what it was made from. `kept` is the true answer, to be given again to the same question.
     `notice` names the provider that is to be told. `drawn` are the accounts that an answer or a limit was about.
+    `signed` is the request's verified signature: it is recorded, and its nonce spent with the record.
     """
 
     id: str
@@ -67,6 +73,7 @@ class Event:
     kept: bytes = b""
     notice: str | None = None
     drawn: Sequence[Account] = ()
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +99,17 @@ class Recorder:
     def record(self, event: Event) -> str:
         """Write the event durably and return its receipt.
 
-        Raises `Refusal` record-not-written, `ReservationStale` where its reservation no longer holds, and
-        `RegistryChanged` where its decision does not.
+        Raises `Refusal` record-not-written, `Replayed` where the request's nonce was spent meanwhile,
+        `ReservationStale` where its reservation no longer holds, and `RegistryChanged` where its decision does not.
         """
         master = secrets.token_bytes(SALT)
-        sealed = seal(_members(event), event.hidden, master)
+        signed = event.signed
+        hidden = event.hidden if signed is None else event.hidden | {FIELD: signed.request.committed()}
+        sealed = seal(_members(event), hidden, master)
         openings = {name: salt for name, salt in sealed.openings.items() if name not in INSIDE_ONLY}
 
+        # Signed once: another signature would make another reply of the stored one.
+        @cache
         def receipt(index: int) -> str:
             return self._receipt(event.at, sealed.body, index, openings=openings, result=event.disclosed)
 
@@ -113,14 +124,21 @@ class Recorder:
             until=_until(event),
             completed=(lambda index: stored(receipt(index))) if stored else None,
             notice=event.notice,
+            change=_spending(signed, event.at) if signed is not None else None,
+            sealed_request=self._evidence(signed, event.id) if signed is not None else None,
         )
         event.index = self._append(entry)
         return receipt(event.index)
 
+    def _evidence(self, signed: Signed, identifier: str) -> bytes:
+        """What proves the signature, sealed."""
+        return self.sealer.seal(signed.request.document(), evidence_name(identifier))
+
     def record_step(self, step: Step) -> str:
         """Write the step with its change and return its receipt.
 
-        Raises `Refusal`: that of the change, or record-not-written; in both cases nothing has changed.
+        Raises `Refusal`: that of the change, or record-not-written; and `RegistryChanged` where its caller may not be
+        let in any more. In every case nothing has changed.
         """
         entry, receipt = self.entry(step)
         return receipt(self._append(entry))
@@ -129,6 +147,7 @@ class Recorder:
         """What the step writes, and what makes its receipt once its index in the log is known."""
         body = seal(step.clear(), {}, secrets.token_bytes(SALT)).body
 
+        @cache
         def receipt(index: int) -> str:
             return self._receipt(step.at, body, index)
 
@@ -138,6 +157,7 @@ class Recorder:
             index_row=step.index_row(),
             change=step.make,
             moves_epoch=step.moves_epoch,
+            epoch=step.epoch,
             completed=(lambda index: stored(receipt(index))) if stored else None,
             step=None if step.refused else step.row(),
             also=[self.entry(other)[0] for other in step.also],
@@ -166,6 +186,21 @@ class Recorder:
                 "The decision log cannot be written, so nothing is answered: try again shortly.",
                 headers={"Retry-After": "5"},
             ) from None
+
+
+def _spending(signed: Signed, now: datetime) -> Callable[[Connection, Place], None]:
+    """What spends the nonce inside the record's transaction."""
+
+    def spend(connection: Connection, _: Place) -> None:
+        # INVARIANT: the nonce is new, or nothing is recorded, and so nothing is answered.
+        signed.spend(connection, now)
+
+    return spend
+
+
+def evidence_name(identifier: str) -> str:
+    """What the evidence of a decision's signature is sealed under: its salt is sealed under the id itself."""
+    return f"{identifier}/signed-request"
 
 
 def _until(event: Event) -> float | None:

@@ -29,7 +29,9 @@ from app.refusals import Refusal
 from app.registry import ledger, node_directory, standing
 from app.registry.agreement_document import Draft, unsigned_by
 from app.registry.current import NotInForce, RevisionInForce, in_database, in_log
+from app.registry.departments import Registered
 from app.registry.files import NodeFileInvalid
+from app.registry.lockouts import held_clients
 from app.registry.node_directory import Filed, NodeDirectory
 from app.registry.revision import RevisionInvalid, load_signed, read_signers
 from app.settings import SettingInvalid
@@ -74,16 +76,17 @@ class Revisions:
     keys_dir: Path
     check: Callable[[NodeDirectory], None]  # that every source can be bound; raises what start-up refuses
 
-    def install(self, folder: Path, caller: Caller | None = None) -> bool:
+    def install(self, folder: Path, caller: Caller | None = None, admit: Callable[[], object] | None = None) -> bool:
         """Put the directory in `folder` in force; whether anything changed.
 
-        Its agreements and the revision come into force in one transaction, or nothing does. Raises one of `REFUSALS`
+        `admit` raises the `Refusal` of a caller who may do so no more; it is asked once more after all is read. Its
+        agreements and the revision come into force in one transaction, or nothing does. Raises one of `REFUSALS`
         with the reason, which is recorded; and `Refusal`: record-not-written, or conflict.
         """
         files: dict[str, bytes] = {}
         try:
             files = node_directory.read_files(folder)
-            return self._put(files, caller)
+            return self._put(files, caller, admit or (lambda: None))
         except REFUSALS as error:
             self._refuse(files, error, caller)
             raise
@@ -92,12 +95,14 @@ class Revisions:
         """What `install` would do; nothing is changed or recorded. Raises one of `REFUSALS`."""
         return self._plan(node_directory.read_files(folder))
 
-    def _put(self, files: dict[str, bytes], caller: Caller | None) -> bool:
+    def _put(self, files: dict[str, bytes], caller: Caller | None, admit: Callable[[], object]) -> bool:
         """Put it in force as planned; planned anew where an agreement or another instance moved in between."""
         for _ in range(TRIES):
             plan = self._plan(files)
             if not plan.changes:
                 return False
+            # Whoever is locked out from here on moves the epoch that the plan rests on.
+            admit()
             # However many agreements: thousands at once belong to a start, when nobody waits for the log yet.
             with suppress(ledger.Moved):
                 self.recorder.record_step(_in_force(plan, datetime.now(UTC), caller))
@@ -116,6 +121,7 @@ class Revisions:
             if before is not None and before.directory == _digest(content):
                 # In force since all its agreements were taken over: ten thousand need not be read at each start.
                 return Plan(directory, content, missing=(), changes=False)
+            _leave_room(directory, held_clients(connection))
             missing = _in_turn(_missing(connection, directory, directory.filed()))
             rows = (standing.find(connection, item.draft.supersedes) for item in missing if item.draft.supersedes)
             live = {row.id: row for row in rows if row is not None and row.state in standing.LIVE}
@@ -153,6 +159,19 @@ def _digest(content: bytes) -> str:
 def _same_log(directory: NodeDirectory, origin: str) -> None:
     if directory.origin != origin:
         raise RevisionInvalid(f"node.yaml: the log is named {origin} and stays so; origin cannot change")
+
+
+def _leave_room(directory: NodeDirectory, registered: Iterable[Registered]) -> None:
+    """Raise `RevisionInvalid` where a client that is registered over HTTP would lose its department, id or name."""
+    found = directory.departments.with_registered(registered)
+    for row in registered:
+        if row.document is not None and (
+            row.client in directory.departments.clients or row.client not in found.clients
+        ):
+            raise RevisionInvalid(
+                f"departments/: {row.client} of {row.department} is registered over HTTP (/v1/clients), and this "
+                "directory has no room for it: leave out what has its id or its certificate's name"
+            )
 
 
 def _before(connection: Connection) -> RevisionInForce | None:

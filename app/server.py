@@ -1,28 +1,29 @@
-"""gunicorn as the node's own TLS server, with one SSLContext per worker instead of one per connection.
+"""gunicorn as the node's own server: with its own TLS, or plain behind a proxy on the same machine.
 
-One port: a client certificate may be missing in the handshake, since some routes are public, but a bad one ends it.
+One port. Everything gunicorn can be told by a header, an environment variable or a default is told here instead.
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import os
+import resource
 import socket
-import ssl
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
-from gunicorn.workers.gthread import ThreadWorker
 
 from app.factory import create_app
-from app.identity import keys
-from app.identity.keys import KeyInvalid
+from app.keys import node_keys as keys
+from app.keys.node_keys import KeyInvalid
 from app.limits.limiter import Limiter
 from app.log.migration import upgrade
 from app.log.storage import Store, StoreUnavailable, log_name, prepare
@@ -30,60 +31,39 @@ from app.refusals import Refusal
 from app.revisions import REFUSALS, Revisions
 from app.services import check_sources, make_recorder, origin_of, redis_url
 from app.settings import SettingInvalid, Settings
+from app.tls import Contexts
 from app.valkey import EmbeddedValkey
+from app.worker import Worker
 from evidence.note import NoteSigner
 
 logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 75
-STALLED_S = 10  # how long a handshake, a head or a body may stand still before its thread is given back
+SPARE_FILES = 256  # that a worker has open beside its connections, at most
 
-_DOCUMENT = (
-    b'{"type":"malformed","title":"The request could not be read","status":400,'
-    b'"detail":"The request is not HTTP/1.1 as this node reads it."}'
-)
-_UNREADABLE = (
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-    b"Content-Length: " + str(len(_DOCUMENT)).encode() + b"\r\n\r\n" + _DOCUMENT
-)
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's thread worker, but for requests it cannot read: their text goes neither to the log nor back."""
-
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:  # noqa: ARG002
-        """Answer with a problem document; the log is told the kind of fault only."""
-        self.log.warning("a request could not be read: %s", type(exc).__name__)
-        try:
-            client.sendall(_UNREADABLE)
-        except OSError:
-            self.log.debug("the caller is gone")
-
-
-class PatientSocket(ssl.SSLSocket):
-    """A connection that stands still for `STALLED_S` in a handshake, a head or a body counts as cut.
-
-    gunicorn reads from blocking sockets without end, so a few silent connections would hold every thread.
-    """
-
-    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - the standard library's own signature
-        """Blocking means waiting for `STALLED_S` at most."""
-        self.settimeout(STALLED_S if flag else 0)
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the same
-        """Shake hands, or raise `ConnectionResetError`."""
-        self.settimeout(STALLED_S)
-        try:
-            super().do_handshake(block)
-        except TimeoutError:
-            raise ConnectionResetError(errno.ECONNRESET, "stalled in the handshake") from None
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Read what is there, or raise `ConnectionResetError`."""
-        try:
-            return super().recv(buflen, flags)
-        except TimeoutError:
-            raise ConnectionResetError(errno.ECONNRESET, "stalled in a request") from None
+# What a header, a proxy or a client could otherwise tell gunicorn. Most of it is gunicorn's own default, said here so
+# that neither a new version nor its environment variables change it.
+UNTRUSTING: dict[str, Any] = {
+    "header_map": "drop",  # a header with an underscore could pass for one with a hyphen
+    "forwarder_headers": "",
+    "forwarded_allow_ips": "",
+    "secure_scheme_headers": {},  # gunicorn believes them of whoever comes over a Unix socket
+    "proxy_protocol": "off",
+    "proxy_allow_ips": "",
+    "protocol": "http",
+    "http_protocols": "h1",
+    "http2_cleartext": "off",
+    "http_parser": "python",  # never whichever happens to be installed
+    "permit_obsolete_folding": False,
+    "strip_header_spaces": False,
+    "permit_unconventional_http_method": False,
+    "permit_unconventional_http_version": False,
+    "casefold_http_method": False,
+    "sendfile": False,  # it would go past the connection's own pace
+    "limit_request_line": 2_048,
+    "limit_request_fields": 40,
+    "limit_request_field_size": 8_190,
+}
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -91,32 +71,31 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.contexts = Contexts.of(settings)
         super().__init__()
 
     def load_config(self) -> None:
         """Translate settings into gunicorn's."""
         settings = self._settings
         for name, value in {
-            "bind": settings.bind,
+            # gunicorn would take unix://run/node for a path relative to its folder.
+            "bind": f"unix:/{settings.host.lstrip('/')}" if settings.is_local_socket else settings.bind,
+            "umask": 0o117,  # of a Unix socket, which has mode 0660 from the start; gunicorn's own would be 0777
             "workers": settings.workers,
             "threads": settings.threads,
+            "worker_connections": settings.connections,
             "worker_class": Worker,
             "keepalive": KEEPALIVE_S,
             "graceful_timeout": 10,
             "proc_name": "hecha",
             "control_socket_disable": True,
-            "certfile": str(settings.tls_certificate),
-            "keyfile": str(settings.tls_key),
-            "ca_certs": str(settings.tls_client_ca),
-            "cert_reqs": ssl.CERT_OPTIONAL,
-            "ssl_context": _cached_context(settings),
-            "limit_request_line": 2_048,
-            "limit_request_fields": 40,
-            "limit_request_field_size": 8_190,
-            "forwarder_headers": "",
-            "forwarded_allow_ips": "",
+            **UNTRUSTING,
         }.items():
             self.cfg.set(name, value)
+        if self.contexts is not None:
+            # By this gunicorn knows that the scheme is https; connections come from `contexts`.
+            self.cfg.set("certfile", str(settings.tls_certificate))
+            self.cfg.set("keyfile", str(settings.tls_key))
 
     def reload(self) -> None:
         """On SIGHUP, in the master: put the directory on disk in force, then start workers anew.
@@ -124,6 +103,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         A directory that is refused leaves the running one in force; the reason is in the log.
         """
         super().reload()
+        if self.contexts is not None:
+            self.contexts.refresh(at_once=True)
         try:
             with closing(Store(self._settings.database_url, self._settings.state_dir / "writer.lock")) as store:
                 changed = put_in_force(self._settings, store)
@@ -143,35 +124,11 @@ class Server(BaseApplication):  # type: ignore[misc]
         return application
 
 
-def _cached_context(settings: Settings) -> Callable[[Any, Callable[[], ssl.SSLContext]], ssl.SSLContext]:
-    made: dict[int, ssl.SSLContext] = {}
-
-    def context(_config: Any, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        # gunicorn asks for a context on every connection; building one reads three files and costs 4 ms.
-        process = os.getpid()
-        if process not in made:
-            made[process] = tls_context(settings)
-        return made[process]
-
-    return context
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """TLS 1.3 (1.2 by setting); a client certificate may be missing, but a bad one ends the handshake."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = {"1.3": ssl.TLSVersion.TLSv1_3, "1.2": ssl.TLSVersion.TLSv1_2}[settings.tls_minimum]
-    context.load_cert_chain(str(settings.tls_certificate), str(settings.tls_key))
-    context.load_verify_locations(str(settings.tls_client_ca))
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols(["http/1.1"])
-    context.sslsocket_class = PatientSocket
-    return context
-
-
 def serve(settings: Settings) -> None:
     """Prepare database, limiter and the embedded Valkey, then serve until SIGTERM. Raises what start-up refuses."""
-    if settings.tls_certificate is None:
-        raise SettingInvalid("HECHA_TLS_CERTIFICATE is missing: the node speaks TLS only")
+    check_listener(settings)
+    server = Server(settings)
+    _allow_files(settings.connections + SPARE_FILES)
     # Database, socket and logs are the node's alone: they hold case numbers and operators in clear.
     os.umask(0o077)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -181,11 +138,50 @@ def serve(settings: Settings) -> None:
         embedded.start()
     try:
         prepare_state(settings)
-        Server(settings).run()
+        server.run()
     finally:
         # A worker that ends comes by here too, and would take the server from under all others.
         if embedded is not None and os.getpid() == master:
             embedded.stop()
+
+
+def check_listener(settings: Settings) -> None:
+    """Refuse to listen where the node would be seen in clear, or where somebody else is. Raises `SettingInvalid`."""
+    if settings.tls_certificate is None:
+        if not settings.proxy_peers:
+            raise SettingInvalid(
+                "HECHA_TLS_CERTIFICATE is missing: without TLS of its own the node serves a proxy only, "
+                "which HECHA_PROXY_PEERS names"
+            )
+        if not settings.is_local_socket and not ip_address(settings.host).is_loopback:
+            raise SettingInvalid(
+                f"HECHA_BIND={settings.bind}: without HECHA_TLS_CERTIFICATE, a Unix socket or a loopback address"
+            )
+    if settings.is_local_socket:
+        _check_socket(Path(settings.host))
+
+
+def _check_socket(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise SettingInvalid(f"HECHA_BIND: {path.parent} is no folder")
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise SettingInvalid(f"HECHA_BIND: {path} is there and is no socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        # A stale socket, of a node that was killed, refuses; gunicorn removes it.
+        if probe.connect_ex(str(path)) == 0:
+            raise SettingInvalid(f"HECHA_BIND: somebody listens at {path} already")
+
+
+def _allow_files(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise SettingInvalid(
+            f"HECHA_CONNECTIONS needs {wanted} open files, and the system allows {hard}: raise its limit"
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def prepare_state(settings: Settings, env: Mapping[str, str] | None = None) -> None:

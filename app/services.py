@@ -6,18 +6,20 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from adapters.base import Adapter
 from adapters.registry import load_adapter
 from app.charging import Charging
-from app.identity import keys as node_keys
 from app.identity.caller import Identity
 from app.identity.certificate import Certificates
-from app.identity.keys import NodeKeys
-from app.identity.token import Tokens
+from app.identity.connection import Connections
+from app.identity.signature import Signatures
+from app.identity.token import Tokens, VerificationKey
+from app.keys import node_keys
+from app.keys.node_keys import NodeKeys
 from app.life_cycle.agreements import expire_due
 from app.life_cycle.desk import Desk
 from app.limits.account import keyed
@@ -34,8 +36,10 @@ from app.registry.node_directory import NodeDirectory
 from app.revisions import Revisions
 from app.settings import SettingInvalid, Settings
 from app.sources import Sources
+from app.trust.authorities import Authorities
+from app.trust.revocation import RevocationLists
 from app.verification import Verification
-from evidence.jwk import PURPOSE, thumbprint, to_jwk
+from evidence.jwk import thumbprint
 from evidence.note import NoteSigner
 from evidence.receipt import ReceiptSigner
 
@@ -65,30 +69,24 @@ class Node:
     @property
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public keys of tokens and receipts (RFC 7517)."""
-        token, receipt = to_jwk(self.keys.token.public_key()), to_jwk(self.keys.receipt.public_key())
-        # Which key is for what: whoever steals the one must not be able to forge the other's documents.
-        return {"keys": [token | {PURPOSE: "token"}, receipt | {PURPOSE: "receipt"}]}
+        lifetime = timedelta(seconds=self.settings.token_lifetime_s)
+        return node_keys.published(self.keys, lifetime, datetime.now(UTC))
 
     def desk(self) -> Desk:
         """Where steps of applications, agreements and disputes are taken, over what is in force now."""
-        registry = self.current.refresh()
+        self.current.followed()
         return Desk(
             store=self.store,
             recorder=self.recorder,
             idempotency=self.verification.idempotency,
             key=self.verification.account_key,
-            departments=registry.departments,
-            catalogue=registry.catalogue,
-            calendar=registry.directory.calendar,
-            refresh=self._move_on,
+            current=self.current,
+            announce=self.limiter.announce,
         )
-
-    def _move_on(self) -> None:
-        """Load what a step changed, and tell the other processes before they ask a source in vain."""
-        self.limiter.announce(self.current.refresh().epoch)
 
     def close(self) -> None:
         """Give back sources and the node database."""
+        self.identity.certificates.close()
         self.current.close()
         self.store.close()
 
@@ -113,16 +111,16 @@ def build(settings: Settings, env: Mapping[str, str] | None = None) -> Node:
         charging=Charging(limiter, recorder.sequencer, keys.account, keyed(keys.fingerprint, "id")[:6]),
         idempotency=Idempotency(store, sealer),
         sources=Sources(store, sealer, settings.source_timeout_s),
+        signatures=Signatures(store, settings.issuer),
         account_key=keys.account,
     )
-    tokens = Tokens(keys.token, settings.issuer, settings.token_lifetime_s)
     node = Node(
         settings=settings,
         current=current,
         keys=keys,
         store=store,
         limiter=limiter,
-        identity=Identity(Certificates(lambda: current.look().departments), tokens),
+        identity=make_identity(settings, keys),
         recorder=recorder,
         verification=verification,
         revisions=Revisions(store, recorder, settings.keys_dir, partial(check_sources, env=variables)),
@@ -131,6 +129,32 @@ def build(settings: Settings, env: Mapping[str, str] | None = None) -> Node:
     # What ran out while the node was down is recorded before anything else; the rules deny it either way.
     expire_due(node.desk(), datetime.now(UTC))
     return node
+
+
+def make_identity(settings: Settings, keys: NodeKeys) -> Identity:
+    """What tells who asks. Raises `SettingInvalid` and `AuthoritiesInvalid`."""
+    if settings.tls_client_ca is None:
+        raise SettingInvalid("HECHA_TLS_CLIENT_CA is missing: the authorities that client certificates lead to")
+    authorities = Authorities(settings.tls_client_ca)
+    lists = RevocationLists(
+        settings.client_crls,
+        authorities,
+        check=settings.crl_check,
+        grace_s=settings.crl_grace_s,
+        folder=settings.state_dir / "crls",
+    )
+    lists.start()
+    return Identity(
+        connections=Connections(settings.proxy_peers),
+        certificates=Certificates(authorities, lists),
+        tokens=Tokens(keys.token, settings.issuer, settings.token_lifetime_s, _other_token_keys(keys)),
+    )
+
+
+def _other_token_keys(keys: NodeKeys) -> list[VerificationKey]:
+    """What tokens are verified with beside the key that signs them: those retired, and the one that follows."""
+    found = [VerificationKey.of(past.key, past.valid_until) for past in keys.history if past.use == "token"]
+    return [*found, VerificationKey.of(keys.token_next)] if keys.token_next is not None else found
 
 
 def make_recorder(settings: Settings, keys: NodeKeys, store: Store, origin: str) -> Recorder:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
+
+UNIX = "unix:"
 
 
 class SettingInvalid(ValueError):
@@ -33,6 +35,11 @@ class Settings:
     tls_key: Path | None
     tls_client_ca: Path | None
     tls_minimum: str
+    client_crls: tuple[str, ...]
+    crl_check: str
+    crl_grace_s: int
+    proxy_peers: tuple[str, ...]
+    connections: int
     workers: int
     threads: int
     token_lifetime_s: int
@@ -53,11 +60,16 @@ class Settings:
             database_url=read.text("DATABASE_URL", f"sqlite:///{state_dir / 'node.db'}"),
             redis_url=env.get("HECHA_REDIS_URL") or None,
             bind=bind,
-            issuer=read.issuer("ISSUER", f"https://{bind}"),
+            issuer=read.issuer("ISSUER", f"https://{'localhost' if bind.startswith(UNIX) else bind}"),
             tls_certificate=read.file("TLS_CERTIFICATE"),
             tls_key=read.file("TLS_KEY"),
             tls_client_ca=read.file("TLS_CLIENT_CA"),
             tls_minimum=read.choice("TLS_MINIMUM", ("1.3", "1.2")),
+            client_crls=read.lists("CLIENT_CRLS"),
+            crl_check=read.choice("CRL_CHECK", ("chain", "leaf")),
+            crl_grace_s=read.integer("CRL_GRACE", 3_600, 0, 604_800),
+            proxy_peers=read.peers("PROXY_PEERS"),
+            connections=read.integer("CONNECTIONS", 1_000, 64, 100_000),
             workers=read.integer("WORKERS", 2, 1, 64),
             threads=read.integer("THREADS", 32, 1, 512),
             token_lifetime_s=read.integer("TOKEN_LIFETIME", 600, 30, 600),
@@ -68,21 +80,32 @@ class Settings:
         return settings
 
     def _refuse_contradictions(self) -> None:
-        tls = (self.tls_certificate, self.tls_key, self.tls_client_ca)
-        if any(tls) and not all(tls):
+        server = (self.tls_certificate, self.tls_key)
+        if any(server) and not all((*server, self.tls_client_ca)):
             raise SettingInvalid(
                 "HECHA_TLS_CERTIFICATE, HECHA_TLS_KEY and HECHA_TLS_CLIENT_CA belong together: set all three"
             )
+        if self.client_crls and self.tls_client_ca is None:
+            raise SettingInvalid("HECHA_CLIENT_CRLS needs HECHA_TLS_CLIENT_CA: a list is checked with its authority")
+        if self.bind.startswith(UNIX) and self.tls_certificate is not None:
+            raise SettingInvalid("HECHA_BIND names a Unix socket, which is for a proxy on this machine, without TLS")
+        if self.threads > self.connections:
+            raise SettingInvalid("HECHA_CONNECTIONS must not be less than HECHA_THREADS")
 
     @property
     def host(self) -> str:
-        """The address the node listens on."""
-        return self.bind.rpartition(":")[0].strip("[]")
+        """The address the node listens on; for a Unix socket its path."""
+        return self.bind.removeprefix(UNIX) if self.is_local_socket else self.bind.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
-        """The port the node listens on."""
-        return int(self.bind.rpartition(":")[2])
+        """The port the node listens on; 0 for a Unix socket."""
+        return 0 if self.is_local_socket else int(self.bind.rpartition(":")[2])
+
+    @property
+    def is_local_socket(self) -> bool:
+        """Whether the node listens on a Unix socket, behind a proxy."""
+        return self.bind.startswith(UNIX)
 
 
 def names() -> frozenset[str]:
@@ -142,8 +165,42 @@ class _Reader:
             raise SettingInvalid(f"HECHA_{name}={value}: one of {', '.join(values)} is needed")
         return value
 
+    def lists(self, name: str) -> tuple[str, ...]:
+        """Files, as absolute paths, and http or https URLs; separated by spaces or commas."""
+        found = []
+        for item in re.split(r"[\s,]+", self.env.get(f"HECHA_{name}", "").strip()):
+            if re.match(r"[a-z]+://", item):
+                parts = urlsplit(item)
+                if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
+                    raise SettingInvalid(f"HECHA_{name}={item}: neither a file nor an http or https URL")
+                found.append(item)
+            elif item:
+                path = Path(item).absolute()
+                if not path.is_file():
+                    raise SettingInvalid(f"HECHA_{name}={item} is no file")
+                found.append(str(path))
+        return tuple(found)
+
+    def peers(self, name: str) -> tuple[str, ...]:
+        """`unix`, addresses and networks; separated by spaces or commas."""
+        found = []
+        for item in re.split(r"[\s,]+", self.env.get(f"HECHA_{name}", "").strip()):
+            try:
+                found += [item if item == "unix" else str(ip_network(item))] if item else []
+            except ValueError:
+                raise SettingInvalid(
+                    f"HECHA_{name}={item}: neither `unix` nor an address nor a network such as 10.0.0.0/30"
+                ) from None
+            if item in ("0.0.0.0/0", "::/0"):
+                raise SettingInvalid(f"HECHA_{name}={item} would let everybody say whose certificate it saw")
+        return tuple(found)
+
     def bind(self, name: str, default: str) -> str:
         value = self.env.get(f"HECHA_{name}") or default
+        if value.startswith(UNIX):
+            if not re.match(r"unix:/[^/]", value) or len(value.encode()) > 105:
+                raise SettingInvalid(f"HECHA_{name}={value}: unix:/absolute/path, of 100 bytes at most")
+            return value
         found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})", value)
         try:
             valid = found is not None and bool(ip_address(found[1] or found[2])) and int(found[3]) <= 65_535

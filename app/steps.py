@@ -1,4 +1,4 @@
-"""Steps of applications, agreements, disputes and revisions: each is a record, with the change that it makes.
+"""Steps of applications, agreements, disputes, clients and revisions: each is a record, with the change it makes.
 
 A step's document says it in full; it is archived by its digest, which is all that the record holds of it. The node
 answers nobody under a change whose record was not written, since both stand in one transaction.
@@ -45,6 +45,7 @@ class Step:
     members: Mapping[str, Any] = field(default_factory=dict)
     change: Callable[[Connection, Place], None] | None = None
     moves_epoch: bool = False
+    epoch: int | None = None  # the registry's by which its caller was let in: it is recorded under no other
     stored: Callable[[str], Mapping[str, Any]] | None = None
     refused: bool = False  # nothing was done: a record, but no part of anything's history
     also: tuple[Step, ...] = ()  # what happens by it to others, each a record of its own behind this one

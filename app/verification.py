@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,8 @@ import orjson
 from adapters.base import Answer
 from app.charging import Charging
 from app.identity.caller import Caller
+from app.identity.signature import Replayed, Signatures, asked_for
+from app.identity.signature_input import Message
 from app.limits.account import Account, Reservation, keyed, rate_limit_headers
 from app.log.idempotency import Claim, Idempotency, check_key
 from app.log.sequencer import RegistryChanged, ReservationStale
@@ -50,6 +52,7 @@ from policies.obligations import (
 # What this node carries out; an answer under any other obligation, known by name or not, is held back.
 EXECUTED = (Disclose, Fold, Freshness, HumanReview, NotifyProvider)
 _LIMITS = {"quota-exceeded": "quota", "budget-exhausted": "budget"}
+SIGNATURE_RULE = "signature-required"
 TRIES = 5  # each needs another change of the registry, or rebuild of the limiter, during one question
 
 
@@ -60,7 +63,10 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a question arrives with. `refusal` is what HTTP already found wrong with it, to be recorded."""
+    """What a question arrives with. `refusal` is what HTTP already found wrong with it, to be recorded.
+
+    `message` is its head where that may bear a signature.
+    """
 
     caller: Caller
     service: str
@@ -68,6 +74,7 @@ class Request:
     address: str
     idempotency_key: str | None = None
     refusal: Refusal | None = None
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Verification:
     charging: Charging
     idempotency: Idempotency
     sources: Sources
+    signatures: Signatures
     account_key: bytes = field(repr=False)
     clock: Callable[[], datetime] = now
 
@@ -155,19 +163,17 @@ class Verification:
             return self._refuse(event, unexpected(error))
 
     def _read(self, event: Event, registry: Registry, request: Request) -> Put:
-        """Scope, service and body, in that order; a fault is recorded with what was known by then."""
-        known = registry.departments.clients.get(request.caller.client.name)
-        if known is None or known.department != request.caller.client.department:
-            raise Refusal("certificate-not-trusted", "The certificate belongs to no active client of this node.")
-        if known is not request.caller.client:
-            event.caller = replace(request.caller, client=known)
+        """Signature, scope, service and body, in that order; a fault is recorded with what was known by then."""
+        event.caller = request.caller.admitted(registry)
         event.service = registry.catalogue.find(request.service)
         event.hidden["question"] = unread(request.body)
         if request.refusal is not None:
             raise request.refusal
+        if request.message is not None:
+            event.signed = self.signatures.of(request.message, request.body, event.caller, event.at)
         if event.service is None:
             raise Refusal("not-found", "There is no such service: GET /v1/services lists the catalogue.")
-        request.caller.need(f"verify:{event.service.name}")
+        event.caller.need(f"verify:{event.service.name}")
         body = read_object(request.body)
         parts: dict[str, Any] = {name: body[name] for name in ("subject", "declared") if name in body}
         try:
@@ -188,7 +194,8 @@ class Verification:
         """The policy decision. Raises `not-permitted` with every reason, and `obligation-not-met`."""
         agreement = registry.agreements.applying(event.caller.client, put.service.name, put.asked.purpose)
         event.agreement = agreement
-        asking = Asking(event.caller.client, put.service, put.asked, put.address, event.at)
+        signed = event.signed is not None
+        asking = Asking(event.caller.client, put.service, put.asked, put.address, event.at, signed=signed)
         facts = gather(registry.directory, agreement, asking)
         event.decision = registry.rules.decide(facts)
         event.facts = document_bytes(facts, known_purpose=event.purpose is not None)
@@ -219,6 +226,8 @@ class Verification:
             # No record of a decision will find out that the registry has moved on, so it is asked.
             if self.current.has_moved():
                 raise RegistryChanged
+            if event.signed is not None:
+                self.signatures.spend(event.signed, event.at)
             return Reply(id=stored.decision_id, body=stored.body)
         event.claim = claim
         event.stored = lambda receipt: self.idempotency.completed(claim, _body(event, permitted, receipt))
@@ -263,13 +272,21 @@ class Verification:
     def _refuse(self, event: Event, refusal: Refusal) -> Reply:
         """Record a denial, limit or failure; it draws on no account and keeps no claim on a key."""
         self._take_back(event, refusal)
+        if isinstance(refusal, Replayed):
+            # What was signed stands in the record of the request that came first.
+            event.signed = None
+        if _wants_signature(event, refusal):
+            refusal.headers |= asked_for(event.caller.certificate)
         event.state, event.limit = refusal.slug, _LIMITS.get(refusal.slug, "none")
         if refusal.slug not in _LIMITS:
             event.drawn = ()
         event.reservation, event.stored, event.disclosed = None, None, None
         event.kept, event.notice = b"", None
         event.hidden = {name: value for name, value in event.hidden.items() if "result" not in name}
-        receipt = self.recorder.record(event)
+        try:
+            receipt = self.recorder.record(event)
+        except Replayed as replayed:
+            return self._refuse(event, replayed)
         return Reply(id=event.id, refusal=refusal, receipt=receipt)
 
     def _take_back(self, event: Event, refusal: Refusal | None = None) -> None:
@@ -286,6 +303,13 @@ class Verification:
             self.charging.limiter.distrust()
         else:
             self.charging.limiter.refund(reservation)
+
+
+def _wants_signature(event: Event, refusal: Refusal) -> bool:
+    """Whether a signature, or another one, is what the refused request needs."""
+    broken = event.decision.rules if event.decision is not None else ()
+    denied = refusal.slug == "not-permitted" and any(rule.id == SIGNATURE_RULE for rule in broken)
+    return denied or refusal.slug == "signature-invalid"
 
 
 def _headers(event: Event) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`python -m bench`: one question's throughput as a share of a bare Flask JSON echo's, or where its time goes.
 
-With a name it runs another benchmark: `attacks`, `decisions`, `registry`, `timing`, each with a `--help` of its own.
+With a name it runs another benchmark: `attacks`, `decisions`, `handshakes`, `registry`, `timing`, `tokens`, each
+with a `--help` of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from bench import attacks, decisions, node, registry, timing
+from bench import attacks, decisions, handshakes, node, registry, timing, tokens
 from bench.hotspots import hotspots
 from bench.load import LoadFailed
 from bench.questions import Questions
@@ -60,8 +61,10 @@ def main(
 
 main.add_command(attacks.main, "attacks")
 main.add_command(decisions.main, "decisions")
+main.add_command(handshakes.main, "handshakes")
 main.add_command(registry.main, "registry")
 main.add_command(timing.main, "timing")
+main.add_command(tokens.main, "tokens")
 
 
 def _measure(var: Path, rounds: int, seconds: float, connections: int) -> None:

@@ -23,8 +23,8 @@ from flask import Flask
 from werkzeug.wsgi import ClosingIterator
 
 from app.factory import app_for
-from app.identity import keys
-from app.identity.certificate import PEER_CERTIFICATE
+from app.identity.connection import PEER_CERTIFICATE
+from app.keys import node_keys as keys
 from app.server import prepare_state
 from app.services import build
 from app.settings import Settings

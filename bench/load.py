@@ -229,7 +229,7 @@ def _context(plan: Plan) -> ssl.SSLContext:
 
 
 def _connect(context: ssl.SSLContext, port: int, request: bytes) -> ssl.SSLSocket:
-    """Open a connection and ask a first question, not measured: gunicorn keeps a thread for one that says nothing."""
+    """Open a connection and ask a first question, not measured."""
     plain = socket.create_connection((HOST, port), timeout=10)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock = context.wrap_socket(plain, server_hostname=HOST)

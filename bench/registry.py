@@ -23,8 +23,7 @@ import click
 import orjson
 import yaml
 
-from app.identity import keys
-from app.identity.caller import Caller
+from app.keys import node_keys as keys
 from app.recording import Event
 from app.server import prepare_state
 from app.services import Node, build
@@ -32,6 +31,7 @@ from app.settings import Settings
 from app.valkey import EmbeddedValkey
 from app.verification import Request, now
 from bench import node as bench_node
+from bench.callers import unchecked_caller
 from bench.load import HOST
 from evidence.canonical import canonical
 from examples.demo import signing
@@ -153,7 +153,7 @@ def questions(node: Node, size: tuple[int, int]) -> list[Request]:
     found = []
     for number in range(agreements):
         place = Place(number, services)
-        caller = Caller(clients[f"{place.department}-client"], "bench", frozenset({f"verify:{place.service}"}))
+        caller = unchecked_caller(clients[f"{place.department}-client"], [f"verify:{place.service}"])
         content = orjson.dumps({**body, "purpose": place.purpose})
         found.append(Request(caller, place.service, content, "127.0.0.1"))
     return found

@@ -20,19 +20,20 @@ from typing import Any
 
 import orjson
 
-from app.identity import keys
-from app.identity.caller import Caller
+from app.keys import node_keys as keys
 from app.registry.revision import SIGNERS
 from app.server import prepare_state
 from app.services import Node, build
 from app.settings import Settings
 from app.valkey import EmbeddedValkey
 from app.verification import Request
+from bench.callers import unchecked_caller
 from examples.demo import signing
 from examples.demo.build import PROVIDERS
-from examples.demo.departments import NODE_DIR, department_names
+from examples.demo.departments import NODE_DIR, client_names, department_names
 from examples.demo.identifiers import DISTRICTS, resident_id
 from examples.demo.names import personal_name
+from examples.demo.pki import write_pki
 
 SERVICE = "property-contract"
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -96,7 +97,7 @@ class Simulated:
     def ask(self, client: str, body: Mapping[str, Any], service: str = SERVICE) -> Reply:
         """Put one question as a client whose certificate and token are sound."""
         registered = self.node.registry.departments.clients[client]
-        caller = Caller(registered, "simulated", frozenset({f"verify:{service}"}))
+        caller = unchecked_caller(registered, [f"verify:{service}"], "simulated")
         reply = self.node.verification.ask(Request(caller, service, orjson.dumps(body), "127.0.0.1"))
         if reply.refusal is not None:
             return Reply(reply.refusal.slug)
@@ -119,6 +120,8 @@ def simulated(
     try:
         signers = signing.ensure_keys(folder / "signing", [*department_names(), signing.POLICY])
         keys.create(folder / "keys")
+        (folder / "pki").mkdir()
+        write_pki(folder / "pki", client_names(), datetime.now(UTC))
         (folder / "keys" / SIGNERS).write_bytes(signing.signers_document(signers))
         write_register(folder / "housing.db", subjects)
         write_wages(folder / "tax.db", employed)
@@ -228,6 +231,7 @@ def _environment(folder: Path, directory: Path) -> dict[str, str]:
         "HECHA_KEYS_DIR": str(folder / "keys"),
         "HECHA_DATABASE_URL": f"sqlite:///{folder / 'node.db'}",
         "HECHA_ISSUER": "https://node.hangzhou.example",
+        "HECHA_TLS_CLIENT_CA": str(folder / "pki" / "ca.pem"),
     }
     for provider in PROVIDERS:
         env[f"HECHA_SOURCE_{provider.upper().replace('-', '_')}"] = f"sqlite:///{folder / 'absent.db'}"

@@ -24,7 +24,7 @@ from client.verify import Outcome, Trust, check_document, check_evidence
 from evidence.canonical import NotCanonical
 from evidence.checkpoint import NoteVerifier
 from evidence.errors import KeyNotVerified, NotVerified
-from evidence.receipt import keys_from_jwks
+from evidence.jwk import ValidKey, valid_keys_from_jwks
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -107,6 +107,8 @@ def audit_verify(ctx: click.Context, /, *, folder: Path | None, vkey: Path | Non
 @click.argument("service")
 @click.option("--question", type=FILE, required=True, help="The question's body, JSON.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Evidence file to append to.")
+@click.option("--sign", is_flag=True, help="Sign the question (RFC 9421) with the certificate's key.")
+@click.option("--signing-key", type=FILE, help="Sign it with this key, PEM, which is registered for the client.")
 @connection(required=True)
 @click.option("--jwks", type=FILE, help=JWKS_HELP)
 @_vkey
@@ -181,7 +183,7 @@ def _verdict(reply: Reply) -> str:
 
 
 def _trust_of(client: NodeClient, jwks: Path | None, vkey: Path | None) -> Trust:
-    keys = _read_keys(jwks) if jwks else keys_from_jwks(client.get_bytes("/.well-known/jwks.json"))
+    keys = _read_keys(jwks) if jwks else valid_keys_from_jwks(client.get_bytes("/.well-known/jwks.json"))
     return Trust(keys, [_vkey_of(client, vkey)])
 
 
@@ -191,9 +193,9 @@ def _vkey_of(client: NodeClient, vkey: Path | None) -> NoteVerifier:
     return _reported(lambda: NoteVerifier.parse(client.get_bytes("/.well-known/log.vkey").decode("ascii", "replace")))
 
 
-def _read_keys(path: Path) -> Any:
+def _read_keys(path: Path) -> dict[str, ValidKey]:
     try:
-        return keys_from_jwks(path.read_bytes())
+        return valid_keys_from_jwks(path.read_bytes())
     except KeyNotVerified as error:
         raise click.UsageError(f"{path}: {error}") from None
 
@@ -216,7 +218,9 @@ def _read_question(path: Path) -> dict[str, Any]:
 
 
 def _connect(options: dict[str, Any]) -> NodeClient:
-    missing = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is None]
+    missing = [
+        f"--{name.replace('_', '-')}" for name, value in options.items() if value is None and name != "signing_key"
+    ]
     if missing:
         raise click.UsageError(f"{', '.join(missing)} is needed to reach a node.")
     url = options.pop("url")

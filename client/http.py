@@ -26,6 +26,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from client.errors import NodeUnreachable, ReplyNotUnderstood, RequestRefused, TokenRefused
+from client.request_signing import RequestSigner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,8 +56,10 @@ class _Raw:
 class NodeClient:
     """One registered client of one node; its methods may be called from several threads.
 
-    `ca` is the only trust anchor; `certificate` and `key` are PEM files. Raises `ValueError` for a base URL
-    that is not https, `OSError` (`ssl.SSLError`) for unusable files.
+    `ca` is the only trust anchor; `certificate` and `key` are PEM files. With `sign` every question is signed (RFC
+    9421), by `key`, or by `signing_key` if that is given; `base_url` must be what the node itself is known by then.
+    Raises `ValueError` for a base URL that is not https, or a key that cannot sign, `OSError` (`ssl.SSLError`) for
+    unusable files.
     """
 
     def __init__(  # noqa: PLR0913 - settings, by name only
@@ -67,12 +70,17 @@ class NodeClient:
         certificate: Path,
         key: Path,
         client_id: str,
+        sign: bool = False,
+        signing_key: Path | None = None,
         timeout_s: float = 30.0,
         maxsize: int = 8,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         host, port = _parse_base(base_url)
         self.base_url = f"https://{host}:{port}"
+        # SPEC: RFC 9421 §2.2.2: the target URI; the port of https is left out of one (RFC 9110 §4.2.3).
+        self._target = self.base_url.removesuffix(":443")
+        self._signer = _signer(certificate, key, signing_key) if sign or signing_key else None
         self._client_id = client_id
         self._clock = clock
         self._tokens: dict[str | None, tuple[str, float]] = {}
@@ -114,17 +122,26 @@ class NodeClient:
 
         The question goes out as compact JSON with its members in their order. Raises a `ClientError`.
         """
-        return self.post(f"/v1/services/{quote(service, safe='')}/verifications", question, idempotency_key)
+        path = f"/v1/services/{quote(service, safe='')}/verifications"
+        return self._post(path, question, idempotency_key, self._signer)
 
     def post(self, path: str, document: Mapping[str, Any], idempotency_key: str | None = None) -> Reply:
         """Send one step (an application, a signature, …) and return the reply, whatever its status.
 
         Raises a `ClientError`.
         """
+        return self._post(path, document, idempotency_key, None)
+
+    def _post(
+        self, path: str, document: Mapping[str, Any], idempotency_key: str | None, signer: RequestSigner | None
+    ) -> Reply:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token()}"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        return _json(self._send("POST", path, headers, orjson.dumps(document)))
+        body = orjson.dumps(document)
+        if signer is not None:
+            headers = signer.signed("POST", self._target + path, headers, body)
+        return _json(self._send("POST", path, headers, body))
 
     def get(self, path: str, accept: str | None = None) -> Reply:
         """Return the JSON object at `path`, whatever its status; raises a `ClientError`."""
@@ -192,6 +209,12 @@ def _tls(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     context.load_verify_locations(cafile=ca)
     context.load_cert_chain(certificate, key)
     return context
+
+
+def _signer(certificate: Path, key: Path, signing_key: Path | None) -> RequestSigner:
+    return (
+        RequestSigner.of_certificate(certificate, key) if signing_key is None else RequestSigner.of_key(signing_key)
+    )
 
 
 def _cause(error: Exception) -> str:

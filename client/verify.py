@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
     from evidence.checkpoint import Checkpoint, NoteVerifier
+    from evidence.jwk import ValidKey
 
 _RESULT = ("result", "attributes", "disclosed")
 _OF_RECORD = ("service", "as_of", "contract")
@@ -35,9 +36,12 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the verifier trusts: the node's receipt keys by kid, and the verifier keys of its log, if any."""
+    """What the verifier trusts: the node's receipt keys by kid, and the verifier keys of its log, if any.
 
-    keys: Mapping[str, EllipticCurvePublicKey]
+    Keys with their time (`ValidKey`) verify what is dated in it: only so are former keys to be trusted.
+    """
+
+    keys: Mapping[str, EllipticCurvePublicKey | ValidKey]
     log: Sequence[NoteVerifier] = ()
 
 

@@ -6,6 +6,7 @@ The payload is canonical JSON, so one receipt has one payload; `evidence.jws` ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from evidence.errors import (
     JwsNotVerified,
     ProofNotVerified,
     ReceiptNotVerified,
+    SignatureNotVerified,
 )
-from evidence.jwk import keys_from_jwks, thumbprint, to_jwk
+from evidence.jwk import ValidKey, keys_from_jwks, thumbprint, to_jwk, valid_keys_from_jwks
 from evidence.merkle import MAX_SIZE, leaf_hash, verify_inclusion
 from evidence.proof import Proof, parse_proof
 from evidence.record import COMMITTED, check_record, open_commitment
@@ -38,11 +40,13 @@ __all__ = [
     "thumbprint",
     "to_jwk",
     "unread",
+    "valid_keys_from_jwks",
     "verify_receipt",
 ]
 
 TYPE = "hecha-receipt+jws"
 MAX_RECEIPT = 262_144  # characters
+SKEW = timedelta(seconds=60)  # how far the clock that dated a receipt may be from the one that dated its key
 _ASKED = ("subject", "declared", "case", "operator")
 _MEMBERS = {"iat", "iss", "log", "openings", "record"}
 
@@ -155,15 +159,42 @@ def unread(question: Mapping[str, Any] | bytes) -> dict[str, str]:
     return {"sha256": sha256(sent).hexdigest()}
 
 
-def verify_receipt(jws: str, keys: Mapping[str, ec.EllipticCurvePublicKey]) -> Receipt:
-    """Return the receipt in a compact JWS signed by one of `keys`; raises a `NotVerified` of its flaw."""
+def verify_receipt(jws: str, keys: Mapping[str, ec.EllipticCurvePublicKey | ValidKey]) -> Receipt:
+    """Return the receipt in a compact JWS signed by one of `keys`; raises a `NotVerified` of its flaw.
+
+    A key that has a time (`ValidKey`) verifies receipts that are dated in it, within `SKEW`, and no others.
+    """
     if len(jws) > MAX_RECEIPT:
         raise ReceiptNotVerified("The receipt is too large to be one.")
+    public = {kid: key.key if isinstance(key, ValidKey) else key for kid, key in keys.items()}
     try:
-        signed = signing.verify(jws, keys, TYPE, named="receipt")
+        signed = signing.verify(jws, public, TYPE, named="receipt")
     except JwsNotVerified as error:
         raise ReceiptNotVerified(str(error)) from None
-    return _parse_payload(signed.kid, signed.payload)
+    receipt = _parse_payload(signed.kid, signed.payload)
+    key = keys[signed.kid]
+    if isinstance(key, ValidKey):
+        _check_date(receipt.issued_at, key)
+    return receipt
+
+
+def _check_date(issued_at: int, key: ValidKey) -> None:
+    """INVARIANT: whoever finds a retired key can date no receipt after it was retired."""
+    # Bounds are turned into seconds: `issued_at` may be no date at all.
+    if key.valid_until is not None and issued_at > (key.valid_until + SKEW).timestamp():
+        raise SignatureNotVerified(
+            f"The receipt is forged: it is signed by a key that the node retired at {_written(key.valid_until)}, "
+            "and dated after that."
+        )
+    if key.valid_from is not None and issued_at < (key.valid_from - SKEW).timestamp():
+        raise SignatureNotVerified(
+            f"The receipt is forged or misdated: it is dated before {_written(key.valid_from)}, when the node began "
+            "to use the key that it is signed by."
+        )
+
+
+def _written(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _parse_payload(kid: str, body: bytes) -> Receipt:

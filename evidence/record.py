@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 VERSION = 1
-COMMITTED = ("subject", "question", "declared", "result", "true_result", "case", "operator")
-KINDS = frozenset({"question", "token", "application", "agreement", "dispute", "revision"})
+COMMITTED = ("subject", "question", "declared", "result", "true_result", "case", "operator", "signature")
+KINDS = frozenset({"question", "token", "application", "agreement", "dispute", "revision", "client"})
 MAX_BODY = 65_535  # a tlog-tiles entry bundle prefixes each entry with its length as uint16
 
 _SALT_LABELS = {field: b"hecha/salt/v1/" + field.encode() for field in COMMITTED}
@@ -108,8 +108,8 @@ def _matching(pattern: str) -> Callable[[object], bool]:
 MEMBERS: Mapping[str, Callable[[object], bool]] = MappingProxyType(
     {
         # what was done: an answer asked for, a token issued, a step of an application, agreement or dispute taken,
-        # a revision of the node directory put in force or refused
-        "kind": _matching("question|token|application|agreement|dispute|revision"),
+        # a revision of the node directory put in force or refused, a client registered, changed or suspended
+        "kind": _matching("question|token|application|agreement|dispute|revision|client"),
         "id": _matching("[A-Za-z0-9_-]{16,64}"),  # decision id, at least 128 random bits
         "at": _matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z"),  # when it was decided, RFC 3339, UTC
         "consumer": _text,  # department of the caller
@@ -128,7 +128,7 @@ MEMBERS: Mapping[str, Callable[[object], bool]] = MappingProxyType(
         "as_of": _text,  # last update of the source that answered
         "facts": _text,  # digest of what the decision was made from
         "department": _text,  # whose client took a step
-        "about": _text,  # id of the application, agreement or dispute that a step is about
+        "about": _text,  # id of the application, agreement, dispute or client (`client:…`) that a step is about
         "document": _text,  # digest of the step's document
         "revision": _count,  # number of the revision of the node directory
         "directory": _text,  # digest of that node directory
@@ -142,6 +142,7 @@ _REQUIRED = {
     "agreement": _STEP,
     "dispute": _STEP,
     "revision": ("id", "at", "state", "directory"),
+    "client": _STEP,
 }
 
 

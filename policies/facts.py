@@ -46,7 +46,7 @@ class Terms:
     Valid in [valid_from, valid_until). No departments: any, which only standing terms of an unconditional
     service may say. No clients: every client of the department. No networks: any. No hours: always.
     `signed`: every side's signature is verified. `level` and `masked` are what the answer discloses;
-    `batch_rows` is the largest batch agreed, 0 for none.
+    `batch_rows` is the largest batch agreed, 0 for none. `request_signature`: every question must be signed.
     Raises ValueError.
     """
 
@@ -69,6 +69,7 @@ class Terms:
     networks: tuple[str, ...]
     batch_rows: int
     security_agreement: bool
+    request_signature: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -100,7 +101,7 @@ class Facts:
     `attributes` are the declared attributes and those whose masked value is asked. `withheld_basis` is the
     provider's legal ground for withholding. `service_level` and `service_masks` are the most that the provider
     publishes for the service. `case_agreed` and `operator_agreed`: present and of the agreed pattern. `rows`:
-    those of the batch, 0 for a single question.
+    those of the batch, 0 for a single question. `signed_request`: the request bears its client's verified signature.
     Raises ValueError when `at` is not aware, for a level that is none, or fewer than no rows.
     """
 
@@ -123,6 +124,7 @@ class Facts:
     address: str
     at: datetime
     rows: int = 0
+    signed_request: bool = False
 
     def __post_init__(self) -> None:
         _check_level(self.service_level)

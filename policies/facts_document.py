@@ -43,7 +43,10 @@ _MEMBERS: dict[str, set[type]] = {
     "address": {str},
     "at": {str},
     "rows": {int},
+    "signed_request": {bool},
 }
+# Members that facts were written without before there were any: what an absent one stands for.
+_LATER = {"signed_request": False}
 _UNTIMED = tuple(field.name for field in fields(Facts) if field.name != "at")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 KEPT_DOCUMENTS = 16_384
@@ -75,10 +78,11 @@ def document_bytes(facts: Facts, *, known_purpose: bool = False) -> bytes:
 def from_document(document: Mapping[str, Any], terms_of: TermsOf) -> Facts:
     """Read facts that are decided as those that were written.
 
-    Raises ValueError for what is no such document, and where `terms_of` knows no terms of the digest.
+    A document that was written before a member existed is read as what it meant then. Raises ValueError for what is
+    no such document, and where `terms_of` knows no terms of the digest.
     """
-    _check(document, _MEMBERS)
-    members = dict(document)
+    members = _LATER | dict(document)
+    _check(members, _MEMBERS)
     for name in ("attributes", "service_masks"):
         if not all(isinstance(item, str) for item in members[name]):
             raise ValueError(f"{name} is a list of names")

@@ -107,6 +107,7 @@ def request(facts: Facts, at_s: int) -> dict[str, Any]:
         "address": _extension("ip", address),
         "network": _extension("ip", network),
         "rows": facts.rows,
+        "signed_request": facts.signed_request,
         **_moment(at_s),
     }
     return {
@@ -139,6 +140,7 @@ def _terms(terms: Terms) -> dict[str, Any]:
         "until_minute": hours.until_minute,
         "batch_rows": terms.batch_rows,
         "security_agreement": terms.security_agreement,
+        "request_signature": terms.request_signature,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from flask_smorest import Blueprint
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from app.api.published import CURSOR
 from app.api.schemas import ServicePageSchema, ServiceWithContractSchema
 from app.api.security import node, scope
 from app.refusals import Refusal
@@ -25,7 +26,7 @@ class CatalogueQuery(Schema):
         unknown = EXCLUDE
 
     page_size = fields.Integer(load_default=50, validate=validate.Range(1, 200))
-    cursor = fields.String(load_default="", validate=validate.Length(max=200))
+    cursor = fields.String(load_default="", validate=validate.Length(max=200), metadata={"pattern": CURSOR})
     q = fields.String(load_default="", validate=validate.Length(max=64))
     provider = fields.String(load_default="", validate=validate.Length(max=64))
     sharing = fields.String(load_default="", validate=validate.OneOf(("", *SHARING)))

@@ -21,6 +21,7 @@ from evidence.proof import format_proof
 blueprint = Blueprint("decisions", __name__, description="Records of the decision log and their proofs.")
 
 STEPS = frozenset(("application", "agreement", "dispute", "revision"))
+OF_CLIENTS = "client"  # the kind of record
 _UNKNOWN = "There is no such decision of your department."
 
 
@@ -76,11 +77,14 @@ def _find(connection: Any, identifier: str) -> Any:
 def _concerns(caller: Caller, row: Any) -> bool:
     """Whether a record is the caller's to read: its department's, or an auditor's.
 
-    Of steps, the provider's too, and theirs who took them: a refused step names no consumer, only who tried.
+    Of steps, the provider's too, and theirs who took them: a refused step names no consumer, only who tried. Steps
+    about clients are the security administrators' alone, and of who tried one.
     """
     department = caller.client.department
     if "audit" in caller.scopes or department == row.consumer:
         return True
+    if row.kind == OF_CLIENTS:
+        return "security-admin" in caller.scopes or row.client == caller.client.name
     if row.kind not in STEPS:
         return False
     return department in {row.provider, orjson.loads(row.body).get("department")}

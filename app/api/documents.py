@@ -13,6 +13,7 @@ from flask_smorest import Api
 from werkzeug.routing import Rule
 
 from app.api import problems
+from app.api.published import KEY
 from app.api.schemas import ProblemSchema, answer_schema, question_schema
 from app.api.security import PUBLIC
 from app.registry.agreements import Agreements
@@ -81,7 +82,14 @@ def written(api: Api) -> bytes:
 
 
 class _Everywhere(BasePlugin):
-    """What holds for every operation: a refusal is a problem document, and only the public ones take anybody."""
+    """What holds for every operation: a refusal is a problem document, and only the public ones take anybody.
+
+    Of every schema, also what no field of it can say: its `rules`, keywords of JSON Schema.
+    """
+
+    def schema_helper(self, name: str, definition: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
+        found: dict[str, Any] = getattr(kwargs.get("schema"), "rules", {})
+        return found
 
     def operation_helper(self, path: str | None = None, operations: dict[str, Any] | None = None, **_: Any) -> None:
         for operation in (operations or {}).values():
@@ -140,7 +148,7 @@ def _operation(service: Service, agreements: Agreements) -> dict[str, Any]:
                 "in": "header",
                 "required": False,
                 "description": "The same key and body within 24 hours get the stored answer",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+                "schema": KEY,
             }
         ],
         "requestBody": {"required": True, "content": {"application/json": question}},

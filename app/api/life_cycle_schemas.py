@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, validate
 
+from app.api.published import WORDED, Distinct, matching, printable
 from app.api.schemas import TextSchema
-from app.registry.agreement_document import MAX_BATCH_ROWS, MAX_BITS, PERIODS
+from app.registry.agreement_document import ID, MAX_BATCH_ROWS, MAX_BITS, PERIODS
 from app.registry.applications import MODES
 from app.registry.catalogue import DISCLOSURES
 from app.registry.deadlines import CLOCKS
 from app.registry.disputes import MOVES, OUTCOMES
+from app.registry.question import PURPOSE
 
 MAX_TEXT = 500
 MAX_SIGNATURE = 2_048
@@ -37,6 +39,9 @@ class Count(fields.Integer):
         super().__init__(strict=True, validate=validate.Range(1, most), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        # To JSON Schema, 7.0 is a whole number too.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValidationError("must be a whole number")
         return super()._deserialize(value, attr, data, **kwargs)
@@ -50,11 +55,16 @@ def _network(value: str) -> None:
 
 
 def _text(**kwargs: Any) -> fields.String:
-    return fields.String(validate=validate.Length(1, MAX_TEXT), **kwargs)
+    return printable(MAX_TEXT, **kwargs)
 
 
-def _names(most: int, **kwargs: Any) -> fields.List[Any]:
-    return fields.List(fields.String(validate=validate.Length(1, 64)), validate=validate.Length(max=most), **kwargs)
+def _words(**kwargs: Any) -> fields.String:
+    """A text that says something; which step it belongs to knows what a blank one lacks."""
+    return printable(MAX_TEXT, required=True, metadata={"pattern": WORDED, **kwargs.pop("metadata", {})}, **kwargs)
+
+
+def _names(most: int, **kwargs: Any) -> Distinct:
+    return Distinct(fields.String(validate=validate.Length(1, 64)), validate=validate.Length(max=most), **kwargs)
 
 
 def _about(text: str) -> dict[str, str]:
@@ -62,7 +72,7 @@ def _about(text: str) -> dict[str, str]:
 
 
 def _time(pattern: str) -> fields.String:
-    return fields.String(required=True, validate=validate.Regexp(f"^(?:{pattern})$"))
+    return matching(pattern, required=True)
 
 
 class DisclosureSchema(Schema):
@@ -106,27 +116,32 @@ class ScopeSchema(Schema):
     """What is asked for, in an application and in standing terms alike (山东 第二十九条)."""
 
     service = fields.String(required=True, validate=validate.Length(1, 64), metadata=_about("所需信息"))
-    purposes = fields.List(
-        fields.String(validate=validate.Length(2, 64)),
+    purposes = Distinct(
+        matching(PURPOSE.pattern),
         required=True,
         validate=validate.Length(1, 16),
         metadata=_about("用途 (应用业务)"),
     )
-    legal_basis = fields.String(
-        required=True, validate=validate.Length(max=MAX_TEXT), metadata=_about("依据 (海珠 第三十三条)")
-    )
+    legal_basis = _words(metadata=_about("依据 (海珠 第三十三条)"))
     attributes = _names(64, load_default=list, metadata=_about("Attributes to be declared or disclosed"))
     disclosure = fields.Nested(DisclosureSchema, load_default=lambda: {"level": DISCLOSURES[0], "masked": []})
     until = fields.Date(required=True, metadata=_about("Last day 截止时间, Asia/Shanghai"))
-    supersedes = fields.String(validate=validate.Length(1, 127), metadata=_about("Agreement that this is to replace"))
+    supersedes = matching(ID.pattern, metadata=_about("Agreement that this is to replace"))
 
 
 class ApplicationRequestSchema(ScopeSchema):
     """An application 共享申请."""
 
+    rules: ClassVar[dict[str, Any]] = {
+        "oneOf": [
+            {"properties": {"mode": {"const": "query"}, "batch": False}},
+            {"properties": {"mode": {"const": "batch"}}, "required": ["mode", "batch"]},
+        ]
+    }
+
     users = _names(200, load_default=list, metadata=_about("Clients 使用对象; none: all of the department"))
     mode = fields.String(load_default=MODES[0], validate=validate.OneOf(MODES), metadata=_about("共享模式"))
-    batch = fields.Nested(BatchSchema)
+    batch = fields.Nested(BatchSchema, metadata=_about("Of the mode batch"))
     case = _text(metadata=_about("Proposed pattern of case numbers"))
     operator = _text(metadata=_about("Proposed pattern of operators"))
 
@@ -134,20 +149,26 @@ class ApplicationRequestSchema(ScopeSchema):
 class ConditionsSchema(Schema):
     """The provider's conditions 共享条件: they narrow what was applied for."""
 
-    security_agreement = Flag(required=True, metadata=_about("The security agreement is signed (四川 第三十条)"))
+    security_agreement = Flag(
+        required=True, metadata={"enum": [True], **_about("The security agreement is signed (四川 第三十条)")}
+    )
     fold = Flag(load_default=True, metadata=_about("Answer not_found as no_match"))
     human_review = Flag(load_default=True, metadata=_about("Not the sole ground of an adverse decision"))
     disclosure = fields.Nested(DisclosureSchema)
-    freshness = fields.String(
-        validate=validate.Regexp("^[1-9][0-9]{0,4}[mhd]$"), metadata=_about("Oldest update: 24h")
-    )
+    freshness = matching("[1-9][0-9]{0,4}[mhd]", metadata=_about("Oldest update: 24h"))
     obligations = fields.List(
         fields.String(validate=validate.OneOf(("notify-provider",))), validate=validate.Length(max=1)
     )
     quota = fields.Nested(QuotaSchema)
     budget = fields.Nested(BudgetSchema)
     hours = fields.Nested(HoursSchema)
-    networks = fields.List(fields.String(validate=_network), validate=validate.Length(max=64))
+    networks = fields.List(
+        fields.String(
+            validate=_network, metadata={"format": "ip-network", **_about("10.1.0.0/16, no bit set behind it")}
+        ),
+        validate=validate.Length(max=64),
+    )
+    request_signature = Flag(metadata=_about("Every question is signed (RFC 9421)"))
     batch = fields.Nested(BatchSchema)
     case = _text(metadata=_about("Pattern of case numbers"))
     operator = _text(metadata=_about("Pattern of operators"))
@@ -157,14 +178,33 @@ class ConditionsSchema(Schema):
 class VerdictSchema(Schema):
     """The steward's decision: approve under conditions, or refuse with a reason."""
 
+    rules: ClassVar[dict[str, Any]] = {
+        "oneOf": [
+            {"properties": {"decision": {"const": "approve"}}, "required": ["conditions"]},
+            {
+                "properties": {"decision": {"const": "refuse"}, "conditions": False, "reason": {"pattern": WORDED}},
+                "required": ["reason"],
+            },
+        ]
+    }
+
     decision = fields.String(required=True, validate=validate.OneOf(("approve", "refuse")))
-    reason = _text()
-    conditions = fields.Nested(ConditionsSchema)
+    reason = _text(metadata=_about("Of a refusal, which needs one"))
+    conditions = fields.Nested(ConditionsSchema, metadata=_about("Of an approval, which needs them"))
 
 
 class StandingTermsRequestSchema(ScopeSchema):
     """Standing terms: for unconditional services, and for what the law orders (四川 第二十三条, 山东 第五条)."""
 
+    rules: ClassVar[dict[str, Any]] = {
+        "oneOf": [
+            {"properties": {"statutory": {"const": False}}},
+            {
+                "properties": {"statutory": {"const": True}, "departments": {"minItems": 1}},
+                "required": ["statutory", "departments"],
+            },
+        ]
+    }
     statutory = Flag(load_default=False)
     departments = _names(200, load_default=list, metadata=_about("None: every department"))
     conditions = fields.Nested(ConditionsSchema, required=True)
@@ -179,21 +219,21 @@ class SignatureSchema(Schema):
 class ReasonSchema(Schema):
     """Why; read by both sides and kept in the archive."""
 
-    reason = _text(required=True)
+    reason = _words()
 
 
 class DisputeRequestSchema(Schema):
     """A dispute over a refused or overdue application."""
 
     application = fields.String(required=True, validate=validate.Length(1, 64))
-    grounds = _text(required=True)
+    grounds = _words()
 
 
 class DisputeStepSchema(Schema):
     """The next step of a dispute; a ruling says for whom."""
 
     step = fields.String(required=True, validate=validate.OneOf(tuple(MOVES)))
-    note = _text(required=True)
+    note = _words()
     outcome = fields.String(validate=validate.OneOf(OUTCOMES))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from app.api.published import matching
+
 MONTH = r"20[0-9]{2}-(0[1-9]|1[0-2])"
 BITS = r"^[0-9]+(\.[0-9]{3})?$"
 MAX_INDEX = 2**53 - 1
@@ -52,9 +54,9 @@ class UsageQuery(Schema):
 
         unknown = EXCLUDE
 
-    month = fields.String(
+    month = matching(
+        MONTH,
         load_default=None,
-        validate=validate.Regexp(f"^{MONTH}$"),
         metadata={"description": "Asia/Shanghai; the current one by default", "example": "2026-11"},
     )
 

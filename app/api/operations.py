@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import g
@@ -9,8 +10,10 @@ from flask_smorest import Blueprint
 
 from app.api.operating_schemas import ReloadSchema
 from app.api.security import node, scope
+from app.identity.caller import Caller
 from app.refusals import Refusal
 from app.revisions import REFUSALS
+from app.services import Node
 
 blueprint = Blueprint("operations", __name__, description="Operating the node.")
 
@@ -23,7 +26,8 @@ def reload() -> Any:
     """Every worker decides by it from its record on. One that is refused leaves the running one in force."""
     running = node()
     try:
-        changed = running.revisions.install(running.settings.node_dir, g.caller)
+        admit = partial(_admitted, running, g.caller)
+        changed = running.revisions.install(running.settings.node_dir, g.caller, admit)
     except REFUSALS as error:
         reason = str(error).rstrip(".")
         raise Refusal("revision-refused", f"The running revision stays in force: {reason}.") from None
@@ -31,3 +35,8 @@ def reload() -> Any:
     # Workers would find out when they record; so they ask no source in vain.
     running.limiter.announce(registry.epoch)
     return {"revision": registry.revision, "directory": registry.digest, "changed": changed}
+
+
+def _admitted(running: Node, caller: Caller) -> None:
+    """Raise the `Refusal` of a caller who was locked out meanwhile."""
+    caller.admitted(running.current.followed()).need("system-admin")

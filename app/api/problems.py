@@ -34,8 +34,10 @@ class Problem:
 PROBLEMS = {
     "certificate-required": Problem(401, "A client certificate is required"),
     "certificate-not-trusted": Problem(401, "The client certificate is not trusted"),
+    "certificate-revoked": Problem(401, "The client certificate is revoked"),
     "token-invalid": Problem(401, "The access token is missing or invalid"),
     "token-not-bound": Problem(401, "The access token is bound to another certificate"),
+    "signature-invalid": Problem(401, "The request signature is missing or invalid"),
     "insufficient-scope": Problem(403, "The access token lacks a scope"),
     "not-permitted": Problem(403, "The rules do not permit this"),
     "malformed": Problem(400, "The request could not be read"),
@@ -51,6 +53,7 @@ PROBLEMS = {
     "budget-exhausted": Problem(429, "The disclosure budget is used up"),
     "internal-error": Problem(500, "The node failed"),
     "source-misbehaved": Problem(502, "The source answered wrongly"),
+    "revocation-unknown": Problem(503, "Whether the client certificate is revoked cannot be told"),
     "source-unavailable": Problem(503, "The source is unavailable"),
     "source-stale": Problem(503, "The source is out of date"),
     "obligation-not-met": Problem(503, "An obligation cannot be met"),

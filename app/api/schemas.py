@@ -12,16 +12,25 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from adapters import normalise
 from adapters.compare import Comparison
+from adapters.texts import Code, CreditCode, ResidentId
+from app.api.published import PRINTABLE
 from app.registry.catalogue import CATEGORIES, DISCLOSURES, SHARING, Service
 from app.registry.question import IDENTIFIER_REASON, MAX_LABEL, PURPOSE, SUBJECT_TYPES
 
 SUBJECT_SCHEMAS = {
     "resident_id": {
         "type": "string",
+        "format": "resident-id",
+        **ResidentId.schema,
         "description": "Resident id number (GB 11643): 18 characters with check digit, or the old 15 digits",
     },
-    "credit_code": {"type": "string", "description": "Unified social credit code (GB 32100), 18 characters"},
-    "code": {"type": "string", "description": "A registration number"},
+    "credit_code": {
+        "type": "string",
+        "format": "credit-code",
+        **CreditCode.schema,
+        "description": "Unified social credit code (GB 32100), 18 characters",
+    },
+    "code": {"type": "string", **Code.schema, "description": "A registration number"},
 }
 
 
@@ -101,7 +110,11 @@ class Compared(fields.Field[Any]):
     """A value that a comparison parses; its JSON Schema is the comparison's own."""
 
     def __init__(self, comparison: Comparison, **kwargs: Any) -> None:
-        super().__init__(metadata=dict(comparison.json_schema()), **kwargs)
+        schema = dict(comparison.json_schema())
+        if "const" in schema:
+            # The writer of the document leaves out what it does not know; this says the same.
+            schema["enum"] = [schema.pop("const")]
+        super().__init__(metadata=schema, **kwargs)
         self.comparison = comparison
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:  # noqa: ARG002
@@ -167,7 +180,9 @@ def _schema(name: str, members: dict[str, Any]) -> type[Schema]:
 
 def _label_field(description: str) -> fields.String:
     return fields.String(
-        required=True, validate=[validate.Length(1, MAX_LABEL), _label], metadata={"description": description}
+        required=True,
+        validate=[validate.Length(1, MAX_LABEL), _label],
+        metadata={"pattern": PRINTABLE, "description": description},
     )
 
 

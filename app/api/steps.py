@@ -14,6 +14,7 @@ from flask import Response, g, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from app.api import problems
+from app.api.published import CURSOR, KEY
 from app.api.security import node
 from app.api.verifications import read_body
 from app.identity.caller import Caller
@@ -30,7 +31,7 @@ KEY_PARAMETER = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same key and request within 24 hours get the stored reply; nothing is done twice",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    "schema": KEY,
 }
 
 
@@ -50,7 +51,7 @@ class PageQuery(Schema):
         unknown = EXCLUDE
 
     page_size = fields.Integer(load_default=50, validate=validate.Range(1, 200))
-    cursor = fields.String(load_default="", validate=validate.Length(max=400))
+    cursor = fields.String(load_default="", validate=validate.Length(max=400), metadata={"pattern": CURSOR})
     state = fields.String(load_default="", validate=validate.Length(max=32))
     service = fields.String(load_default="", validate=validate.Length(max=64))
 

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, g, request
 
 from app.api import problems
 from app.api.security import authenticated, itself, node
+from app.identity.signature_input import Message
 from app.refusals import Refusal
 from app.verification import Request
 
@@ -24,7 +25,8 @@ def verify(service: str) -> Response:
     except Refusal as error:
         refusal = error
     try:
-        caller = authenticated()
+        # What the question comes to is held against the registry in force as it is recorded.
+        caller = authenticated(node().current.registry)
     except Refusal as error:
         # The caller is known by its certificate, so the refusal is recorded like any other, with what was asked.
         refusal = error
@@ -33,9 +35,10 @@ def verify(service: str) -> Response:
             caller=caller,
             service=service,
             body=body,
-            address=request.remote_addr or "",
+            address=caller.address,
             idempotency_key=request.headers.get("Idempotency-Key"),
             refusal=refusal,
+            message=_message(),
         )
     )
     if reply.refusal is not None:
@@ -44,6 +47,16 @@ def verify(service: str) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers.extend(reply.headers)
     return response
+
+
+def _message() -> Message | None:
+    """The head of a request that may bear a signature (RFC 9421); None for all others, which are most."""
+    environ = request.environ
+    if "HTTP_SIGNATURE_INPUT" not in environ:
+        return None
+    fields = {name.lower(): value for name, value in request.headers.items()}
+    # What was asked for, byte for byte: the path that Flask gives is decoded.
+    return Message(request.method, environ.get("RAW_URI", ""), fields)
 
 
 def read_body() -> bytes:

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from app.commands.opened import console, opened, read_span, since_ms, tracked
-from app.identity import keys
+from app.keys import node_keys as keys
 from app.policy_diff import Change, Difference, Proposal
 from app.recorded import Documents, count, since
 from app.registry import node_directory

@@ -1,106 +1,123 @@
-"""The caller's certificate as the TLS layer verified it, and the client that is registered for it (RFC 8705 §2.1).
+"""The caller's certificate: its path, its revocation, its names and its key (RFC 8705 §2.1), the same behind a proxy.
 
-The path to a trusted CA, validity and extended key usage were checked in the handshake. A connection may outlive
-its certificate, so validity is looked at again on every request.
+A connection may outlive its certificate, so validity and revocation are looked at again on every request; what a
+certificate says is read once.
 """
 
 from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
-from typing import Any
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from app.identity.connection import Connection
 from app.refusals import Refusal
-from app.registry.departments import Client, Departments
+from app.trust.authorities import Authorities, Path, PathInvalid
+from app.trust.revocation import RevocationLists
 
-PEER_CERTIFICATE = "hecha.peer_certificate"  # environ: DER bytes, set by the server, never from a header
 CACHED = 4_096
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="hecha"'}
 # What `cryptography` raises, beside ValueError, for a certificate that OpenSSL's handshake let pass.
 _UNREADABLE = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A verified certificate: its thumbprint (RFC 8705 §3.1, base64url without padding), validity and names."""
+    """A certificate whose path is valid: its thumbprint (RFC 8705 §3.1), its names (§2.1.2) and its key's digest.
+
+    `key` is `sha256-` and the SHA-256 of the SubjectPublicKeyInfo in hexadecimal.
+    """
 
     thumbprint: str
-    not_before: datetime
-    not_after: datetime
+    key: str
     names: tuple[tuple[str, str], ...]
-    for_clients: bool
+    path: Path
 
 
 class Certificates:
-    """Reads presented certificates; the last few thousand are remembered, since parsing one costs 100 µs."""
+    """Reads presented certificates; the last few thousand are remembered, since a path costs 300 µs."""
 
-    def __init__(self, departments: Callable[[], Departments]) -> None:
-        self._departments = departments
-        self._seen: dict[bytes, Presented] = {}
+    def __init__(self, authorities: Authorities, lists: RevocationLists) -> None:
+        self._authorities = authorities
+        self._lists = lists
+        self._seen: dict[tuple[bytes, tuple[bytes, ...]], Presented] = {}
+        self._generation = authorities.generation
         self._lock = Lock()
 
-    def of(self, environ: Mapping[str, Any], now: datetime) -> tuple[Client, str]:
-        """The registered client and the thumbprint of its certificate.
+    def of(self, connection: Connection, now: datetime) -> Presented:
+        """The certificate of the connection, valid and not revoked at `now`.
 
-        Raises `Refusal`: certificate-required without a certificate, certificate-not-trusted for one that is not
-        valid now, not meant for clients, or held by no registered client.
+        Raises `Refusal`: certificate-required without one, certificate-not-trusted where its path is not valid now,
+        certificate-revoked, revocation-unknown.
         """
-        der = _peer_certificate(environ)
-        if der is None:
+        if connection.certificate is None:
             raise Refusal(
                 "certificate-required",
                 "Present a client certificate in the TLS handshake; docs/certificates.md shows how to enrol.",
-                headers={"WWW-Authenticate": 'Bearer realm="hecha"'},
+                headers=dict(CHALLENGE),
             )
-        try:
-            presented = self._seen.get(der) or self._read(der)
-        except (ValueError, *_UNREADABLE):
-            raise _not_trusted("The certificate cannot be read.") from None
-        if not presented.not_before <= now <= presented.not_after:
-            raise _not_trusted("The certificate is not valid at this time: renew it.")
-        if not presented.for_clients:
-            raise _not_trusted("The certificate is not meant for clients (extended key usage clientAuth).")
-        # Looked up anew each time: who is registered may change while a certificate is remembered.
-        client = self._departments().find(presented.names)
-        if client is None or client.suspended:
-            raise _not_trusted("The certificate belongs to no active client of this node.")
-        return client, presented.thumbprint
+        presented = self._remembered(connection.certificate, connection.chain)
+        # Another path may still be valid where the remembered one is no more: an authority can be certified twice.
+        if presented is None or not presented.path.not_before <= now <= presented.path.not_after:
+            presented = self._read(connection.certificate, connection.chain, now)
+        self._lists.check(presented.path, now)
+        return presented
 
-    def _read(self, der: bytes) -> Presented:
-        certificate = x509.load_der_x509_certificate(der)
-        presented = Presented(
-            thumbprint=urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode(),
-            not_before=certificate.not_valid_before_utc,
-            not_after=certificate.not_valid_after_utc,
-            names=tuple(_names(certificate)),
-            for_clients=_for_clients(certificate),
-        )
+    def close(self) -> None:
+        """Stop looking after revocation lists."""
+        self._lists.close()
+
+    def _remembered(self, der: bytes, chain: tuple[bytes, ...]) -> Presented | None:
+        if self._generation != self._authorities.generation:
+            with self._lock:
+                self._generation = self._authorities.generation
+                self._seen.clear()
+        return self._seen.get((der, chain))
+
+    def _read(self, der: bytes, chain: tuple[bytes, ...], now: datetime) -> Presented:
+        generation = self._generation
+        try:
+            path = self._authorities.verify(der, chain, now)
+            presented = _presented(der, path)
+        except PathInvalid as error:
+            raise not_trusted(str(error)) from None
+        except (ValueError, *_UNREADABLE):
+            raise not_trusted("The certificate cannot be read.") from None
         with self._lock:
             if len(self._seen) >= CACHED:
                 self._seen.clear()
-            self._seen[der] = presented
+            if generation == self._generation:
+                self._seen[der, chain] = presented
         return presented
 
 
-def _peer_certificate(environ: Mapping[str, Any]) -> bytes | None:
-    socket = environ.get("gunicorn.socket")
-    if socket is not None and hasattr(socket, "getpeercert"):
-        der: bytes | None = socket.getpeercert(binary_form=True)
-        return der
-    return environ.get(PEER_CERTIFICATE)
+def not_trusted(detail: str) -> Refusal:
+    """The `certificate-not-trusted` refusal with its challenge."""
+    return Refusal("certificate-not-trusted", detail, headers=dict(CHALLENGE))
 
 
-def _not_trusted(detail: str) -> Refusal:
-    return Refusal("certificate-not-trusted", detail, headers={"WWW-Authenticate": 'Bearer realm="hecha"'})
+def thumbprint_of(der: bytes) -> str:
+    """`x5t#S256` of a certificate: base64url of its SHA-256 without padding (RFC 8705 §3.1)."""
+    return urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
 
-def _names(certificate: x509.Certificate) -> list[tuple[str, str]]:
+def key_digest(certificate: x509.Certificate) -> str:
+    """`sha256-<hex>` of the certificate's SubjectPublicKeyInfo."""
+    info = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "sha256-" + hashlib.sha256(info).hexdigest()
+
+
+def _presented(der: bytes, path: Path) -> Presented:
+    certificate = path.certificates[0]
+    return Presented(thumbprint_of(der), key_digest(certificate), tuple(names_of(certificate)), path)
+
+
+def names_of(certificate: x509.Certificate) -> list[tuple[str, str]]:
     """The names of RFC 8705 §2.1.2 that the certificate holds."""
     names = [("tls_client_auth_subject_dn", certificate.subject.rfc4514_string())]
     try:
@@ -113,11 +130,3 @@ def _names(certificate: x509.Certificate) -> list[tuple[str, str]]:
     names += [("tls_client_auth_san_ip", str(value)) for value in san.get_values_for_type(x509.IPAddress)]
     names += [("tls_client_auth_san_email", value) for value in san.get_values_for_type(x509.RFC822Name)]
     return names
-
-
-def _for_clients(certificate: x509.Certificate) -> bool:
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return False
-    return ExtendedKeyUsageOID.CLIENT_AUTH in usage

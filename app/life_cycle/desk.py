@@ -14,10 +14,12 @@ import orjson
 from app.identity.caller import Caller
 from app.limits.account import keyed
 from app.log.idempotency import Claim, Idempotency, check_key
+from app.log.sequencer import RegistryChanged
 from app.log.storage import Store
 from app.recording import Recorder
 from app.refusals import Refusal
 from app.registry.catalogue import Catalogue
+from app.registry.current import Current
 from app.registry.deadlines import CLOCKS, Deadline, WorkCalendar, deadline
 from app.registry.departments import Departments
 from app.registry.ledger import Moved
@@ -95,43 +97,66 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every step needs; `refresh` has this process load what a step changed."""
+    """What every step needs; `announce` tells other processes that the registry has moved on to an epoch."""
 
     store: Store
     recorder: Recorder
     idempotency: Idempotency
     key: bytes = field(repr=False)
-    departments: Departments
-    catalogue: Catalogue
-    calendar: WorkCalendar
-    refresh: Callable[[], object]
+    current: Current
+    announce: Callable[[int], object]
+
+    @property
+    def departments(self) -> Departments:
+        """All departments, as they are registered now."""
+        return self.current.registry.departments
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """All services."""
+        return self.current.registry.catalogue
+
+    @property
+    def calendar(self) -> WorkCalendar:
+        """The calendar of working days."""
+        return self.current.registry.directory.calendar
+
+    def refresh(self) -> None:
+        """Load what a step changed, and tell the other processes before they ask a source in vain."""
+        self.announce(self.current.refresh().epoch)
 
     def take(self, act: Act, make: Callable[[str], Taken]) -> bytes:
         """Take the step that `make` makes of a record id, and return the reply as JSON.
 
         `make` reads how things stand and raises `Refusal` where the step does not fit; it is called again where
-        another step came between. Raises `Refusal`; then nothing was written, and the key is free again.
+        another step came between. INVARIANT: the caller is let in by the registry that the step is recorded under.
+        Raises `Refusal`; then nothing was written, and the key is free again.
         """
         identifier = str(uuid.uuid4())
         claim = self._claim(act, identifier)
         if isinstance(claim, bytes):
             return claim
         try:
-            return self._take(identifier, claim, make)
+            return self._take(act, identifier, claim, make)
         except BaseException:
             if claim is not None:
                 self.idempotency.release(claim)
             raise
 
-    def _take(self, identifier: str, claim: Claim | None, make: Callable[[str], Taken]) -> bytes:
+    def _take(self, act: Act, identifier: str, claim: Claim | None, make: Callable[[str], Taken]) -> bytes:
         for _ in range(TRIES):
+            registry = self.current.registry
+            act.caller.admitted(registry)
             taken = make(identifier)
-            step = taken.step
+            step = replace(taken.step, epoch=registry.epoch)
             if claim is not None:
                 step = replace(step, stored=_storing(self.idempotency, claim, taken))
             try:
                 receipt = self.recorder.record_step(step)
             except Moved:
+                continue
+            except RegistryChanged:
+                self.current.refresh()
                 continue
             if step.moves_epoch:
                 self.refresh()

@@ -221,7 +221,7 @@ class Limiter:
             write_accounts(client, connection)
             connection.execute(update(head).values(generation=generation))
         # Only once the generation is durable, so that no number is ever given out twice.
-        client.eval(_script("rebuilt"), 2, REBUILD, STATE, generation, size - 1, epoch, server)
+        client.eval(_script("rebuilt").decode(), 2, REBUILD, STATE, generation, size - 1, epoch, server)
         client.close()
         self._seen = max(self._seen, size - 1)
 

@@ -1,4 +1,4 @@
-"""fsck for the decision log: re-derives all that its storage says, from leaf hashes to the revision in force.
+"""fsck for the decision log: re-derives all that its storage says, from leaf hashes to what is in force by it.
 
 Salts, charges, subject tags and results stand in no clear member of a record, so they cannot be re-derived here.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from app.log import tables
+from app.log.check_clients import check_clients
 from app.log.storage import TILE, Store
 from evidence.checkpoint import open_checkpoint
 from evidence.errors import NotVerified
@@ -123,6 +125,7 @@ def _index(connection: Connection, report: Report) -> None:
     query = select(entry.c.body, entry.c.idx.label("place"), row).outerjoin(row, row.c.idx == entry.c.idx)
     query = query.order_by(entry.c.idx).execution_options(yield_per=TILE)
     stands: dict[str, str] = {}
+    of_clients: list[tuple[int, Mapping[str, Any]]] = []
     revision: tuple[int, str, int] | None = None
     for found in connection.execute(query):
         if found.id is None:
@@ -131,6 +134,8 @@ def _index(connection: Connection, report: Report) -> None:
         record = json.loads(found.body)
         if record.get("kind") == "agreement" and record["state"] in STANDS:
             stands[record["about"]] = STANDS[record["state"]]
+        if record.get("kind") == "client":
+            of_clients.append((found.place, record))
         if (record.get("kind"), record.get("state")) == ("revision", "in-force"):
             revision = record["revision"], record["directory"], found.place
         for column, member in INDEXED.items():
@@ -138,6 +143,7 @@ def _index(connection: Connection, report: Report) -> None:
             if (getattr(found, column) or None) != record.get(member, "none" if member == "limit" else None):
                 report.damage.append(f"the index has another {column} than entry {found.place}")
     _agreements(connection, report, stands)
+    report.damage += check_clients(connection, of_clients)
     _revision(connection, report, revision)
     strays = select(func.count()).select_from(row).where(row.c.idx >= report.entries)
     if stray := connection.execute(strays).scalar_one():

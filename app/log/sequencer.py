@@ -54,7 +54,7 @@ class Entry:
     """What one decision or step writes. `completed` builds the stored reply once the index in the log is known.
 
     A decision names the `epoch` it was made under, and in `until` the moment (seconds since 1970) at which it ends.
-    A step has a `change`, run inside the transaction; it may raise `Refusal`, and then the entry is not written.
+    A `change` is run inside the transaction; it may raise `Refusal`, and then the entry is not written.
     `moves_epoch`: decisions rest on what is changed. What stands in `also` is written behind it, or neither is.
     """
 
@@ -71,6 +71,7 @@ class Entry:
     step: Mapping[str, Any] | None = None
     also: Sequence[Entry] = ()
     notice: str | None = None  # the provider to be told
+    sealed_request: bytes | None = None  # what its client signed
     leaf: bytes = b""
     index: int = -1
     error: Exception | None = None
@@ -211,6 +212,8 @@ def _insert(connection: Connection, group: list[Entry]) -> None:
     insert_rows(connection, tables.decision, [{**entry.index_row, "idx": entry.index} for entry in group])
     salts = [{"idx": entry.index, "sealed": entry.sealed_salt} for entry in group if entry.sealed_salt]
     insert_rows(connection, tables.salt, salts)
+    signed = [{"idx": entry.index, "sealed": entry.sealed_request} for entry in group if entry.sealed_request]
+    insert_rows(connection, tables.signed_request, signed)
     charges = [{**charge, "idx": entry.index} for entry in group for charge in entry.charges]
     insert_rows(connection, tables.charge, charges)
     insert_rows(connection, tables.step, [{**entry.step, "idx": entry.index} for entry in group if entry.step])

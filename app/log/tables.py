@@ -207,7 +207,7 @@ dispute = Table(
     Column("due", Text),
 )
 
-# Every step of an application, agreement, dispute or revision, by the record that holds it.
+# Every step of an application, agreement, dispute, client or revision, by the record that holds it.
 step = Table(
     "step",
     metadata,
@@ -230,3 +230,68 @@ notice = Table(
     Column("provider", Text, nullable=False),
 )
 Index("notice_provider", notice.c.provider, notice.c.idx)
+
+# What the database says of one client beside the node directory: `digest` names its archived document, None for one
+# of the directory. `epoch` is that of the last change.
+client = Table(
+    "client",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("department", Text, nullable=False),
+    Column("digest", Text),
+    Column("suspended", Boolean, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+# A change of a client that one security administrator proposed, and another one decides on.
+client_change = Table(
+    "client_change",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("department", Text, nullable=False),
+    Column("action", Text, nullable=False),  # register, change, resume
+    Column("digest", Text, nullable=False),
+    Column("state", Text, nullable=False),  # proposed, approved, rejected
+    Column("proposed_by", Text, nullable=False),  # client id of the administrator
+    Column("proposed_at", BigInteger, nullable=False),  # seconds since 1970, UTC
+    Column("decided_by", Text),
+)
+Index("client_change_state", client_change.c.state, client_change.c.id)
+
+# Certificates that are locked out by their SHA-256 thumbprint, whatever their authority says.
+suspended_certificate = Table(
+    "suspended_certificate",
+    metadata,
+    Column("thumbprint", Text, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),  # seconds since 1970, UTC
+)
+
+# Access tokens that were revoked before they end, by their jti.
+revoked_token = Table(
+    "revoked_token",
+    metadata,
+    Column("jti", Text, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),  # seconds since 1970, UTC
+)
+Index("revoked_token_expires_at", revoked_token.c.expires_at)
+
+# Nonces of signed requests, each good once for its client.
+nonce = Table(
+    "nonce",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("nonce", LargeBinary, primary_key=True),  # SHA-256
+    Column("expires_at", BigInteger, nullable=False),  # seconds since 1970, UTC
+)
+Index("nonce_expires_at", nonce.c.expires_at)
+
+# What a client signed of a question (RFC 9421), sealed: apart from the log, so that it can be erased with its salt.
+signed_request = Table(
+    "signed_request",
+    metadata,
+    Column("idx", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("log_entry.idx"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)

@@ -255,6 +255,7 @@ def _terms(members: Members, obligations: Iterable[Obligation], given: Mapping[s
             networks=members.texts("networks", []),
             batch_rows=_batch_rows(members.optional("batch")),
             security_agreement=members.flag("security_agreement", default=False),
+            request_signature=members.flag("request_signature", default=False),
             **given,
         )
     except NodeFileInvalid:

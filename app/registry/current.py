@@ -23,8 +23,9 @@ from app.log.storage import Store, StoreUnavailable, archived
 from app.registry import node_directory
 from app.registry.agreements import Agreements, Held
 from app.registry.catalogue import Catalogue, Service
-from app.registry.departments import Departments
+from app.registry.departments import Departments, Registered
 from app.registry.files import NodeFileInvalid
+from app.registry.lockouts import Lockouts, held_clients, held_lockouts
 from app.registry.node_directory import NodeDirectory
 from app.registry.question import QuestionReader
 from evidence.merkle import leaf_hash
@@ -55,20 +56,21 @@ class RevisionInForce:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What the node knows under one epoch; `revision` and `digest` are those of the node directory."""
+    """What the node knows under one epoch; `revision` and `digest` are those of the node directory.
+
+    `departments` are the directory's, with the clients that the database knows beside it (`registered`).
+    """
 
     epoch: int
     revision: int
     digest: str
     directory: NodeDirectory
+    departments: Departments
+    registered: tuple[Registered, ...]
+    lockouts: Lockouts
     agreements: Agreements
     readers: Mapping[str, QuestionReader]
     adapters: Mapping[str, Adapter]
-
-    @property
-    def departments(self) -> Departments:
-        """All registered departments."""
-        return self.directory.departments
 
     @property
     def catalogue(self) -> Catalogue:
@@ -103,7 +105,13 @@ class Current:
                 _close_later(held.adapters)
             elif epoch != held.epoch:
                 agreements = held.agreements.with_changes(held_agreements(connection, held.epoch, held.agreements))
-                self.registry = replace(held, epoch=epoch, revision=revision, agreements=agreements)
+                self.registry = replace(
+                    _with_clients(held, connection),
+                    epoch=epoch,
+                    revision=revision,
+                    lockouts=held_lockouts(connection),
+                    agreements=agreements,
+                )
         return self.registry
 
     def look(self) -> Registry:
@@ -120,6 +128,10 @@ class Current:
             if moved:
                 self.refresh()
         return self.registry
+
+    def followed(self) -> Registry:
+        """The registry in force at this moment, loaded if it has moved. Raises `StoreUnavailable`."""
+        return self.refresh() if self.has_moved() else self.registry
 
     def has_moved(self) -> bool:
         """Whether the database is at another epoch by now. Raises `StoreUnavailable`."""
@@ -152,15 +164,29 @@ class Current:
                 "directory and put it in force, or run the program that it was signed with"
             )
         services = directory.catalogue.services
+        registered = held_clients(connection)
         return Registry(
             epoch=epoch,
             revision=revision,
             digest=digest,
             directory=directory,
+            departments=directory.departments.with_registered(registered),
+            registered=registered,
+            lockouts=held_lockouts(connection),
             agreements=Agreements.of(held_agreements(connection), directory.catalogue, directory.departments),
             readers={name: QuestionReader(service) for name, service in services.items()},
             adapters=self._bind(services),
         )
+
+
+def _with_clients(held: Registry, connection: Connection) -> Registry:
+    """The registry with what the database says of clients now, read only if a client has moved since."""
+    table = tables.client
+    if connection.execute(select(table.c.id).where(table.c.epoch > held.epoch).limit(1)).first() is None:
+        return held
+    registered = held_clients(connection)
+    departments = held.directory.departments.with_registered(registered)
+    return replace(held, departments=departments, registered=registered)
 
 
 def in_force(connection: Connection) -> tuple[int, int, str]:

@@ -27,7 +27,7 @@ from app.registry.files import Members, NodeFileInvalid
 from policies.facts import CHINA
 
 # Conditions that stand in the document as they are, where the provider gives them.
-_AS_GIVEN = ("freshness", "obligations", "quota", "budget", "hours", "networks")
+_AS_GIVEN = ("freshness", "obligations", "quota", "budget", "hours", "networks", "request_signature")
 
 
 def check_conditions(conditions: Mapping[str, Any], application: Mapping[str, Any], at: datetime) -> None:

@@ -6,7 +6,7 @@ another directory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -25,7 +25,10 @@ from policies.facts import Facts
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks what of which service, from which address and when; `rows`: those of a batch, 0 for one question."""
+    """Who asks what of which service, from which address and when.
+
+    `rows`: those of a batch, 0 for one question. `signed`: the request bears its client's verified signature.
+    """
 
     client: Client
     service: Service
@@ -33,6 +36,7 @@ class Asking:
     address: str
     at: datetime
     rows: int = 0
+    signed: bool = False
 
 
 def gather(directory: NodeDirectory, agreement: Agreement | None, asking: Asking) -> Facts:
@@ -51,12 +55,16 @@ def gather(directory: NodeDirectory, agreement: Agreement | None, asking: Asking
         address=asking.address,
         at=asking.at,
         rows=asking.rows,
+        signed_request=asking.signed,
     )
 
 
-def gathered_anew(facts: Facts, directory: NodeDirectory) -> Facts | None:
-    """The same question as another directory knows its parties; None where it knows the client or service no more."""
-    client, service = directory.departments.clients.get(facts.client), directory.catalogue.find(facts.service)
+def gathered_anew(facts: Facts, directory: NodeDirectory, clients: Mapping[str, Client]) -> Facts | None:
+    """The same question as another directory knows its parties; None where it knows the client or service no more.
+
+    `clients` are those of the directory and those registered beside it.
+    """
+    client, service = clients.get(facts.client), directory.catalogue.find(facts.service)
     if client is None or service is None or client.department != facts.department:
         return None
     return replace(facts, **_standing(directory, client, service))

@@ -12,8 +12,8 @@ from client.evidence_file import Evidence
 from client.http import NodeClient
 from client.verify import Finding, Outcome, Trust, check_evidence
 from evidence.checkpoint import NoteVerifier
+from evidence.jwk import valid_keys_from_jwks
 from evidence.merkle import TILE_WIDTH, leaf_hash
-from evidence.receipt import keys_from_jwks
 from evidence.tiles import decode_entries, parse_position
 
 JWKS = "/.well-known/jwks.json"
@@ -23,7 +23,7 @@ VKEY = "/.well-known/log.vkey"
 def trust_of(client: NodeClient) -> Trust:
     """Return the node's published keys: of its receipts and of its log."""
     verifier = NoteVerifier.parse(client.get_bytes(VKEY).decode())
-    return Trust(keys_from_jwks(client.get_bytes(JWKS)), [verifier])
+    return Trust(valid_keys_from_jwks(client.get_bytes(JWKS)), [verifier])
 
 
 def check_receipts(evidence: Iterable[Evidence], trust: Trust, tick: Callable[[], None]) -> list[Finding]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
-from app.server import STALLED_S
+from app.channel import STALLED_S
 from tests.servers.node import RunningNode, demo_folder, running_node
+from tests.servers.worker import client_context, is_closed_within
 
 CANARY = "339881197803120013"
 
@@ -24,19 +26,51 @@ def small() -> Iterator[RunningNode]:
         yield node
 
 
-def secured(node: RunningNode) -> ssl.SSLSocket:
-    context = ssl.create_default_context(cafile=node.var / "pki" / "ca.pem")
+def secured(node: RunningNode, name: str | None = None) -> ssl.SSLSocket:
+    context = client_context(node.var / "pki", name)
     plain = socket.create_connection(("127.0.0.1", node.port), timeout=30)
     return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
-def test_connections_that_stand_still_give_their_threads_back(small: RunningNode) -> None:
+@pytest.mark.slow
+def test_heads_that_stand_still_hold_no_thread_and_are_closed(small: RunningNode) -> None:
     with ExitStack() as stack:
-        for _ in range(4):
-            stack.enter_context(secured(small)).sendall(b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Le")
-        deadline = time.monotonic() + 3 * STALLED_S
+        still = [stack.enter_context(secured(small)) for _ in range(20)]
+        for connection in still:
+            connection.sendall(b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Le")
+        began = time.monotonic()
+        assert small.is_live()
+        assert time.monotonic() - began < STALLED_S / 5
+        late = began + STALLED_S + 2
+        assert all(is_closed_within(connection, max(0.01, late - time.monotonic())) for connection in still)
+
+
+@pytest.mark.slow
+def test_long_bodies_that_stand_still_or_drip_give_their_threads_back(small: RunningNode) -> None:
+    """Only a certificate gets a client so far that a thread waits for its body."""
+    stop = threading.Event()
+
+    def drip(connection: ssl.SSLSocket) -> None:
+        with suppress(OSError):
+            while not stop.wait(1.0):
+                connection.sendall(b"x")
+
+    head = b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    with ExitStack() as stack:
+        bodies = [stack.enter_context(secured(small, "hz-hrss-benefits")) for _ in range(4)]
+        for connection in bodies:
+            connection.sendall(head + b"Content-Length: 60000\r\n\r\nscope=")
+        drips = [threading.Thread(target=drip, args=[connection]) for connection in bodies[:2]]
+        for thread in drips:
+            thread.start()
+        time.sleep(0.5)
+        assert not small.is_live()  # all four threads wait: otherwise this shows nothing
+        deadline = time.monotonic() + STALLED_S + 3
         while not small.is_live():
             assert time.monotonic() < deadline
+        stop.set()
+        for thread in drips:
+            thread.join()
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,14 @@ def commands(text: str) -> Iterator[str]:
 
 def unknown(command: click.Command, words: list[str]) -> Iterator[str]:
     """The words that are no option or sub-command of a click command."""
-    for word in words:
+    remaining = iter(words)
+    for word in remaining:
         if word.startswith("--"):
-            if not any(word in parameter.opts for parameter in command.params):
+            option = next((one for one in command.params if word in one.opts), None)
+            if option is None:
                 yield word
+            elif isinstance(option, click.Option) and isinstance(command, click.Group) and not option.is_flag:
+                next(remaining, None)  # its value, and no sub-command
         elif isinstance(command, click.Group):
             if word not in command.commands:
                 yield word

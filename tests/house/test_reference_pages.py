@@ -16,7 +16,7 @@ from adapters.compare import COMPARATORS
 from adapters.mask import MASKS, mask
 from adapters.sql import SqlAdapter
 from app.api.problems import PROBLEMS
-from app.identity import keys
+from app.keys import node_keys as keys
 from app.registry import files
 from app.registry.catalogue import Catalogue
 from app.registry.departments import Departments

@@ -42,7 +42,8 @@ def test_public_paths_are_those_of_the_design() -> None:
 
 def test_only_questions_and_tokens_look_at_their_caller_themselves() -> None:
     own = {route.path for route in ROUTES if getattr(route.view, "needs", None) == ("itself",)}
-    assert own == {"/oauth2/token", "/v1/services/employment-status/verifications"}
+    oauth = {"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"}
+    assert own == oauth | {"/v1/services/employment-status/verifications"}
 
 
 def test_every_role_has_scopes() -> None:

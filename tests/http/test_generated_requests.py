@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from app.identity.certificate import PEER_CERTIFICATE
+from app.identity.connection import PEER_CERTIFICATE
 from tests.nodes.consumer import Consumer
 from tests.nodes.questions import CLIENT
 from tests.nodes.routes import example_app

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.nodes.problems import pointers, problem
+from tests.nodes.questions import body as question_of
+from tests.nodes.questions import persona
 from tests.nodes.running import RunningNode
 from tests.nodes.steps import (
     APPLICANT,
@@ -52,6 +54,24 @@ def test_standing_terms_are_signed_by_the_provider_alone(own: RunningNode, parti
     problem(parties.send("hz-outsider", f"{path(reply['id'])}/signatures", body), "not-permitted")
     assert parties.states(path(reply["id"])) == ["approved", "active"]
     assert [row.party for row in places(own, reply["id"])] == [""]
+
+
+def test_standing_terms_may_demand_signed_questions(own: RunningNode, parties: Parties) -> None:
+    word = purpose()
+    terms = CONDITIONS | {"request_signature": True}
+    identifier = parties.taken(standing_terms(parties, purposes=[word], conditions=terms), 201)["id"]
+    parties.taken(parties.sign(identifier, "hz-market-steward", "hz-market"))
+    body = question_of(persona("enterprise-basic", "match")) | {"purpose": word}
+    denial = problem(parties.client(APPLICANT).ask("enterprise-basic", body), "not-permitted")
+    assert [reason["rule"] for reason in denial["reasons"]] == ["signature-required"]
+    problem(
+        parties.send(
+            "hz-market-steward",
+            "/v1/standing-terms",
+            {**TERMS, "purposes": [word], "conditions": terms | {"request_signature": 1}},
+        ),
+        "invalid-request",
+    )
 
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["draft", "dropped draft"])

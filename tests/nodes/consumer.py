@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.identity.certificate import PEER_CERTIFICATE
+from app.identity.connection import PEER_CERTIFICATE
 
 
 def der(pem: Path) -> bytes:

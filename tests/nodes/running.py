@@ -22,7 +22,7 @@ from sqlalchemy import select
 from adapters.base import Adapter
 from app import services
 from app.factory import app_for
-from app.identity import keys
+from app.keys import node_keys as keys
 from app.log import tables
 from app.log.sealing import Sealer
 from app.recording import SALT
@@ -185,6 +185,7 @@ def environment(ground: Ground, folder: Path, **settings: str) -> dict[str, str]
         "KEYS_DIR": str(ground.folder / "keys"),
         "DATABASE_URL": f"sqlite:///{folder / 'node.db'}",
         "ISSUER": ISSUER,
+        "TLS_CLIENT_CA": str(ground.folder / "pki" / "ca.pem"),
         **settings,
     }
     return sources | {f"HECHA_{name}": value for name, value in own.items()}

@@ -12,9 +12,10 @@ import orjson
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
-from app.identity.caller import Caller, grantable
+from app.identity.caller import grantable
 from app.life_cycle.desk import Act
 from app.log import tables
+from bench.callers import unchecked_caller
 from evidence.jws import AGREEMENT, sign
 from evidence.receipt import verify_receipt
 from tests.nodes.consumer import Consumer
@@ -193,5 +194,5 @@ def age(node: RunningNode, identifier: str, *, days: int) -> None:
 def act_of(node: RunningNode, name: str, at: Any) -> Act:
     """A step that a client takes at a moment of the test's choice."""
     client = node.node.registry.departments.clients[name]
-    scopes = grantable(client, node.node.registry.catalogue.services)
-    return Act(Caller(client, "x5t", scopes), at, b"")
+    scopes = grantable(client, node.node.registry.catalogue)
+    return Act(unchecked_caller(client, scopes, "x5t"), at, b"")

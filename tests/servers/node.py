@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.identity import keys
+from app.keys import node_keys as keys
 from app.valkey import EmbeddedValkey
 from client.http import NodeClient
 from examples.demo.build import build

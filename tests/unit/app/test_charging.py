@@ -10,7 +10,6 @@ import pytest
 
 from adapters.base import Answer, Code
 from app.charging import REMEMBERED, Charging
-from app.identity.caller import Caller
 from app.limits.account import Account, Exhausted
 from app.limits.limiter import Limiter
 from app.limits.values import text_of
@@ -20,15 +19,14 @@ from app.recording import Event, Permitted
 from app.refusals import Refusal
 from app.registry.departments import Client
 from app.registry.question import QuestionReader
+from bench.callers import unchecked_caller
 from evidence.note import NoteSigner
 from tests.nodes.routes import example_agreements, example_directory
 from tests.nodes.running import Ground
 from tests.unit.app.log.entries import entry
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-CALLER = Caller(
-    Client("hz-hrss-review", {}, "hz-hrss", frozenset(), "tls_client_auth_san_dns", "c"), "thumbprint", frozenset()
-)
+CALLER = unchecked_caller(Client("hz-hrss-review", {}, "hz-hrss", frozenset(), "tls_client_auth_san_dns", "c"))
 START = Account("budget/START", 1_000, 1_000, attribute="hz-tax/wages.start", column="start")
 END = Account("budget/END", 1_000, 1_000, attribute="hz-tax/wages.end", column="end")
 QUOTA = Account("quota/q", 1, 10)

@@ -74,6 +74,18 @@ def test_rule_of_a_departments_own_is_named_too(says: Explain) -> None:
     assert (code, "nobody-recruits forbids 山东 第五条 Nobody asks for this purpose." in output) == (1, True)
 
 
+def test_question_is_taken_as_signed_where_it_must_be(ground: Ground, tmp_path: Path) -> None:
+    demand = {f"{AGREEMENT}.yaml": lambda text: f"{text}request_signature: true\n"}
+    made = running.start(ground, tmp_path / "state", NODE_DIR=str(running.edited(ground, tmp_path, demand)))
+    try:
+        refusal = problem(made.consumer(CLIENT).ask(SERVICE, employment()), "not-permitted")
+        assert [reason["rule"] for reason in refusal["reasons"]] == ["signature-required"]
+        result = run("explain", *ASKED, **settings_of(made))
+        assert (result.exit_code, "conditional-agreement permits" in " ".join(result.output.split())) == (0, True)
+    finally:
+        made.close()
+
+
 def test_moment_decides(says: Explain) -> None:
     assert says(*ASKED, "--at", "2030-12-31T23:59:59+08:00")[0] == 0
     for moment in ("2031-01-01T00:00:00+08:00", "2031-01-01T00:00:00", "2030-12-31T16:00:00Z"):

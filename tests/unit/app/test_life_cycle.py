@@ -19,6 +19,7 @@ from app.log import tables
 from app.log.sequencer import NotWritten, Place
 from app.refusals import Refusal
 from app.registry import ledger, node_directory
+from app.registry.current import Current, Registry
 from app.registry.deadlines import day_of
 from app.registry.files import NodeFileInvalid
 from app.registry.ledger import Moved
@@ -42,6 +43,18 @@ def own(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 @pytest.fixture
 def desk(own: RunningNode) -> Desk:
     return own.node.desk()
+
+
+class Seen(Current):
+    """A registry that nothing moves on."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+
+def seeing(desk: Desk, **changed: Any) -> Desk:
+    """The desk of a process that sees another registry."""
+    return replace(desk, current=Seen(replace(desk.current.registry, **changed)))
 
 
 def wanted() -> dict[str, Any]:
@@ -331,7 +344,10 @@ def test_agreement_that_no_longer_fits_the_catalogue_is_not_made_active(own: Run
     less = type(desk.catalogue)([], [])
     with pytest.raises(Refusal) as error:
         agreements.sign(
-            replace(desk, catalogue=less), act_of(own, APPLICANT, datetime.now(UTC)), identifier, signature
+            seeing(desk, directory=replace(desk.current.registry.directory, catalogue=less)),
+            act_of(own, APPLICANT, datetime.now(UTC)),
+            identifier,
+            signature,
         )
     assert error.value.slug == "conflict"
     assert parties.agreement(identifier)["state"] == "approved"
@@ -342,8 +358,8 @@ def test_signature_under_a_key_withdrawn_since_has_to_be_given_anew(own: Running
     identifier = parties.drafted()
     parties.taken(parties.sign(identifier, STEWARD, "hz-tax"))
     signature = parties.signature(identifier, "hz-hrss")
-    departments = type(desk.departments)([])
+    departments = desk.departments.with_registered(())
     departments.all = {**desk.departments.all, "hz-tax": replace(desk.departments.all["hz-tax"], signing_keys={})}
-    later = replace(desk, departments=departments)
+    later = seeing(desk, departments=departments)
     reply = orjson.loads(agreements.sign(later, act_of(own, APPLICANT, datetime.now(UTC)), identifier, signature))
     assert (reply["state"], reply["awaiting"]) == ("approved", ["hz-tax"])

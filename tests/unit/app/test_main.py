@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app import __main__ as command_line
-from app.identity import keys as node_keys
+from app.keys import node_keys
 from app.log.migration import upgrade
 from app.log.storage import Store, prepare
 from evidence.note import NoteSigner
@@ -40,20 +40,19 @@ def settings_of(node: RunningNode) -> dict[str, str]:
 
 def test_without_a_command_the_commands_are_listed(run: Run) -> None:
     listed = run("--help").output
-    commands = ("serve", "prepare", "keys", "write-openapi", "check-log", "explain", "replay", "policy")
+    commands = (
+        "serve",
+        "prepare",
+        "keys",
+        "pki",
+        "write-openapi",
+        "check-log",
+        "explain",
+        "replay",
+        "policy",
+        "signature",
+    )
     assert all(name in listed for name in commands)
-
-
-def test_keys_are_made_once_and_their_names_told(run: Run, tmp_path: Path) -> None:
-    first = run("keys", "--init", "--dir", str(tmp_path / "keys"))
-    assert (first.exit_code, "token.pem" in first.output) == (0, True)
-    again = run("keys", "--init", HECHA_KEYS_DIR=str(tmp_path / "keys"))
-    assert (again.exit_code, "every key is there" in again.output) == (0, True)
-
-
-def test_keys_are_not_made_by_accident(run: Run, tmp_path: Path) -> None:
-    assert run("keys", "--dir", str(tmp_path / "keys")).exit_code == 2
-    assert not (tmp_path / "keys").exists()
 
 
 def test_openapi_is_written(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from adapters.base import BindingInvalid
-from app.identity.keys import KeyInvalid
+from app.keys.node_keys import KeyInvalid
 from app.registry.files import NodeFileInvalid
 from app.registry.node_directory import read_files
 from app.registry.revision import RevisionInvalid, load_signed, read_signers

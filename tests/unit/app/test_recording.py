@@ -10,33 +10,36 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection, func, insert, select, text
 
-from app.identity.caller import Caller
+from app.identity.signature import Replayed, Signed
 from app.limits.account import Reservation
 from app.log import tables
 from app.log.idempotency import Claim, Idempotency, Stored
+from app.log.nonces import Nonce
 from app.log.sealing import Sealer
 from app.log.sequencer import Place, RegistryChanged, ReservationStale, Sequencer
 from app.log.storage import Store, archived
-from app.recording import SALT, Event, Recorder
+from app.recording import SALT, Event, Recorder, evidence_name
 from app.refusals import Refusal
 from app.registry.departments import Client
 from app.steps import Step, digest_of, rfc3339
+from bench.callers import unchecked_caller
 from evidence.canonical import canonical
 from evidence.jwk import thumbprint
 from evidence.note import NoteSigner
 from evidence.receipt import ReceiptSigner, verify_receipt
+from evidence.record import open_commitment
+from evidence.signed_request import SignedRequest
 from policies.decision import Decision
 from tests.unit.app.log.entries import charge
 
 NOW = datetime(2026, 11, 22, 6, 0, 0, 123_456, tzinfo=UTC)
 KEY = ec.derive_private_key(11, ec.SECP256R1())
 SEALER = Sealer(b"k" * 32)
-STEWARD = Caller(
-    Client("hz-tax-steward", {}, "hz-tax", frozenset(), "tls_client_auth_san_dns", "x"), "thumbprint", frozenset()
-)
+STEWARD = unchecked_caller(Client("hz-tax-steward", {}, "hz-tax", frozenset(), "tls_client_auth_san_dns", "x"))
 DOCUMENT = {"agreement": "sha256-a", "reason": "只有文档里有理由"}
 STEP = Step(
     id="00000000-0000-4000-8000-000000000001",
@@ -237,6 +240,51 @@ def test_question_whose_ground_has_gone_is_not_recorded(
     assert count(store, tables.log_entry) == 0
 
 
+SIGNED = Signed(
+    SignedRequest(
+        '("@method");created=1;keyid="k";nonce="0123456789abcdef";tag="hecha"', b"\x01", b"base", b"{}", b"der"
+    ),
+    Nonce("hz-hrss-benefits", b"n" * 32, 1_800_000_000),
+)
+
+
+def test_signed_question_is_recorded_with_its_evidence_and_its_nonce(store: Store, recorder: Recorder) -> None:
+    asked = event(hidden={"question": {"purpose": "x"}}, state="not-permitted", signed=SIGNED)
+    receipt = verified(recorder.record(asked))
+    salt = receipt.openings["signature"]
+    assert open_commitment(receipt.record, "signature", salt, dict(SIGNED.request.committed()))
+    kept = row(store, tables.signed_request)
+    assert kept["idx"] == asked.index == receipt.index
+    opened = SEALER.open(bytes(kept["sealed"]), evidence_name(asked.id))
+    assert SignedRequest.parse(opened) == SIGNED.request
+    with pytest.raises(InvalidTag):
+        SEALER.open(bytes(kept["sealed"]), asked.id)
+    spent = row(store, tables.nonce)
+    assert (spent["client"], bytes(spent["nonce"]), spent["expires_at"]) == (
+        "hz-hrss-benefits",
+        b"n" * 32,
+        1_800_000_000,
+    )
+
+
+def test_second_question_under_one_nonce_is_not_recorded(store: Store, recorder: Recorder) -> None:
+    recorder.record(event(signed=SIGNED))
+    again = replace(event(signed=SIGNED), id="00000000-0000-4000-8000-00000000000b")
+    with pytest.raises(Replayed):
+        recorder.record(again)
+    for table in (tables.log_entry, tables.decision, tables.salt, tables.signed_request, tables.nonce):
+        assert count(store, table) == 1
+    again.signed = None
+    recorder.record(again)
+    assert (count(store, tables.log_entry), count(store, tables.signed_request)) == (2, 1)
+
+
+def test_question_without_a_signature_keeps_no_evidence(store: Store, recorder: Recorder) -> None:
+    receipt = verified(recorder.record(event(hidden={"question": {}}, state="not-permitted")))
+    assert "signature" not in receipt.record["commitments"]
+    assert (count(store, tables.nonce), count(store, tables.signed_request)) == (0, 0)
+
+
 def test_database_that_cannot_be_written_is_a_refusal_that_names_no_value(
     store: Store, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -255,7 +303,7 @@ def test_foreign_keys_hold_every_row_to_its_record(postgres_store: Store) -> Non
         names = connection.execute(
             text("SELECT conrelid::regclass::text FROM pg_constraint WHERE confrelid = 'log_entry'::regclass")
         ).scalars()
-        assert set(names) == {"decision", "salt", "charge", "step", "notice"}
+        assert set(names) == {"decision", "salt", "charge", "step", "notice", "signed_request"}
 
 
 def test_times_are_written_in_utc_with_milliseconds() -> None:

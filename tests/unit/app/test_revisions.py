@@ -209,10 +209,9 @@ def test_registry_row_set_back_is_not_followed_by_a_running_node(node: RunningNo
         node.node.current.refresh()
     assert node.node.current.registry.revision == REVISION + 1
     # Nor does it go on answering by what it holds.
-    response = node.consumer(CLIENT).form(grant_type="client_credentials", client_id=CLIENT)
+    problem(node.consumer(CLIENT).form(grant_type="client_credentials", client_id=CLIENT), "log-unavailable")
     time.sleep(LOOK_EVERY_S)
     problem(node.consumer(CLIENT).ask(SERVICE, employment(), Authorization="Bearer x"), "log-unavailable")
-    assert response.status_code == 200
 
 
 def test_program_whose_own_rules_are_not_those_in_force_refuses_to_start(

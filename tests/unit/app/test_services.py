@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app import services
-from app.identity.keys import KeyInvalid
+from app.keys.node_keys import KeyInvalid
 from app.log.migration import upgrade
 from app.log.storage import Store, StoreUnavailable
 from app.registry.current import NotInForce

@@ -48,6 +48,18 @@ def test_issuer_follows_the_address_unless_it_is_set() -> None:
 
 
 BAD = [
+    ("BIND", "unix:relative.sock"),
+    ("BIND", "unix:/" + "a" * 105),
+    ("PROXY_PEERS", "localhost"),
+    ("PROXY_PEERS", "0.0.0.0/0"),
+    ("PROXY_PEERS", "::/0"),
+    ("PROXY_PEERS", "10.0.0.1/8"),
+    ("CLIENT_CRLS", "/no/such.crl"),
+    ("CLIENT_CRLS", "ftp://crl.example/x"),
+    ("CLIENT_CRLS", "http://user@crl.example/x"),
+    ("CRL_CHECK", "none"),
+    ("CRL_GRACE", "604801"),
+    ("CONNECTIONS", "10"),
     ("NODE_DIR", "/no/such/folder"),
     ("NODE_DIR", __file__),
     ("BIND", "8443"),
@@ -113,10 +125,44 @@ def test_other_variables_and_sources_are_left_alone() -> None:
     assert Settings.from_env(SOUND | others) == Settings.from_env(SOUND)
 
 
-@pytest.mark.parametrize("given", [{"CERTIFICATE"}, {"KEY"}, {"CLIENT_CA"}, {"CERTIFICATE", "KEY"}])
+@pytest.mark.parametrize("given", [{"CERTIFICATE"}, {"KEY"}, {"CERTIFICATE", "KEY"}, {"KEY", "CLIENT_CA"}])
 def test_half_a_tls_configuration_is_refused(given: set[str]) -> None:
     with pytest.raises(SettingInvalid, match="belong together"):
         Settings.from_env(SOUND | {f"HECHA_TLS_{name}": __file__ for name in given})
+
+
+def test_unix_socket_is_a_place_to_listen_for_a_proxy() -> None:
+    settings = Settings.from_env(SOUND | {"HECHA_BIND": "unix:/run/hecha/node.sock"})
+    assert (settings.is_local_socket, settings.host, settings.port) == (True, "/run/hecha/node.sock", 0)
+    assert settings.issuer == "https://localhost"
+
+
+def test_proxies_are_the_unix_socket_addresses_and_networks() -> None:
+    assert Settings.from_env(SOUND).proxy_peers == ()
+    settings = Settings.from_env(SOUND | {"HECHA_PROXY_PEERS": "unix, 10.0.0.2 10.1.0.0/30,::1"})
+    assert settings.proxy_peers == ("unix", "10.0.0.2/32", "10.1.0.0/30", "::1/128")
+
+
+def test_revocation_lists_are_files_and_urls() -> None:
+    value = f"{__file__}, http://crl.example/root.crl https://crl.example/issuing.crl"
+    settings = Settings.from_env(SOUND | {"HECHA_TLS_CLIENT_CA": __file__, "HECHA_CLIENT_CRLS": value})
+    assert settings.client_crls == (__file__, "http://crl.example/root.crl", "https://crl.example/issuing.crl")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"CLIENT_CRLS": __file__}, "needs HECHA_TLS_CLIENT_CA"),
+        (
+            {"BIND": "unix:/run/x.sock", **dict.fromkeys(("TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"), __file__)},
+            "TLS",
+        ),
+        ({"THREADS": "200", "CONNECTIONS": "100"}, "HECHA_THREADS"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(given: dict[str, str], reason: str) -> None:
+    with pytest.raises(SettingInvalid, match=reason):
+        Settings.from_env(SOUND | {f"HECHA_{name}": value for name, value in given.items()})
 
 
 def test_names_are_what_the_environment_calls_them() -> None:

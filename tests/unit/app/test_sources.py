@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import delete, update
 
 from adapters.base import Answer, AttributeAnswer, Code, SourceError, SourceMisbehaved, SourceUnavailable
-from app.identity.caller import Caller
 from app.limits.account import Reservation
 from app.log import tables
 from app.log.sealing import Sealer
@@ -22,6 +21,7 @@ from app.refusals import Refusal
 from app.registry.departments import Client
 from app.registry.question import QuestionReader
 from app.sources import Sources, keep
+from bench.callers import unchecked_caller
 from evidence.note import NoteSigner
 from evidence.record import seal
 from policies.obligations import Freshness
@@ -32,7 +32,7 @@ from tests.unit.app.log.entries import entry
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 AS_OF = "2026-11-21T22:00:00.000Z"
 SEALER = Sealer(b"k" * 32)
-CALLER = Caller(Client("c", {}, "d", frozenset(), "tls_client_auth_san_dns", "c"), "thumbprint", frozenset())
+CALLER = unchecked_caller(Client("c", {}, "d", frozenset(), "tls_client_auth_san_dns", "c"))
 ANSWER = Answer(
     Code.MATCH,
     {"employed_on": AttributeAnswer(Code.MATCH), "employer": AttributeAnswer(Code.MATCH, masked="杭州****公司")},

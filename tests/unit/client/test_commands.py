@@ -74,6 +74,19 @@ def test_evidence_without_proof_ends_with_3(issuer: Issuer, tmp_path: Path, keys
     assert "without proof of the log" in result.output
 
 
+def test_receipt_dated_after_its_key_was_retired_ends_with_1(issuer: Issuer, tmp_path: Path, keys: list[str]) -> None:
+    (tmp_path / "a.json").write_bytes(kept(issuer))
+    former = issuer.jwk | {"hecha_from": "2026-01-01T00:00:00Z", "hecha_until": "2026-03-05T01:02:03Z"}
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [former]}))
+    assert run("verify", str(tmp_path / "a.json"), *keys).exit_code == 0
+    former["hecha_until"] = "2026-03-05T01:01:02Z"
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [former]}))
+    result = run("verify", str(tmp_path / "a.json"), *keys)
+    assert result.exit_code == 1
+    assert "forged" in result.output
+    assert "retired at 2026-03-05T01:01:02Z" in " ".join(result.output.split())
+
+
 def test_many_are_told_as_a_table_of_counts(issuer: Issuer, tmp_path: Path, keys: list[str]) -> None:
     good, bad = kept(issuer), kept(issuer, reply={})
     (tmp_path / "a.ndjson").write_bytes(good * 1_200)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from client.evidence_file import Evidence
 from client.verify import Outcome, Trust, check_document, check_evidence
+from evidence.jwk import ValidKey
 from evidence.receipt import unread
 from tests.unit.evidence.issuer import QUESTION, RESULT, SERVICE, Issuer
 
@@ -62,6 +64,17 @@ def test_proof_that_nobody_can_check_is_not_counted() -> None:
     finding = check_evidence("x", GOOD, Trust(NODE.keys))
     assert finding.outcome is Outcome.WITHOUT_PROOF
     assert "no log key was given" in finding.text
+
+
+def test_evidence_of_a_former_key_is_complete_in_its_time_and_forged_after_it() -> None:
+    issued = datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC)
+    for end, outcome, words in (
+        (issued, Outcome.COMPLETE, "answered employment-status"),
+        (issued - timedelta(minutes=5), Outcome.NOT_VERIFIED, "The receipt is forged: it is signed by a key that"),
+    ):
+        keys = {kid: ValidKey(key, None, end) for kid, key in NODE.keys.items()}
+        finding = check_evidence("x", GOOD, Trust(keys, [NODE.verifier]))
+        assert (finding.outcome, words in finding.text) == (outcome, True)
 
 
 def test_outcomes_are_the_exit_codes_of_the_command() -> None:

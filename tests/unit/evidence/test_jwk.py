@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -11,7 +12,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt import PyJWK
 
 from evidence.errors import KeyNotVerified
-from evidence.jwk import MAX_DOCUMENT, MAX_KEYS
+from evidence.jwk import (
+    FROM,
+    MAX_DOCUMENT,
+    MAX_KEYS,
+    PURPOSE,
+    UNTIL,
+    ValidKey,
+    dated_keys,
+    to_dated_jwk,
+    valid_keys_from_jwks,
+)
+from evidence.jws import sign, verify
 from evidence.receipt import keys_from_jwks, thumbprint, to_jwk
 
 KEY = ec.derive_private_key(7, ec.SECP256R1()).public_key()
@@ -69,7 +81,13 @@ def test_coordinate_with_leading_zeroes_keeps_its_32_bytes() -> None:
     [
         {"use": "enc"},
         {"alg": "ES384"},
+        {"use": "enc", "key_ops": ["verify"]},
+        {"use": ["sig"]},
         {"key_ops": ["sign"]},
+        {"key_ops": ["encrypt"]},
+        {"key_ops": []},
+        {"key_ops": None},
+        {"use": "sig", "key_ops": ["encrypt", "wrapKey"]},
         {"key_ops": "verify"},
         {"kty": "OKP", "crv": "Ed25519"},
         {"kty": "RSA"},
@@ -130,3 +148,84 @@ def test_document_that_is_no_jwk_set_is_refused(document: Any) -> None:
 def test_key_on_another_curve_is_not_written() -> None:
     with pytest.raises(ValueError, match="P-256"):
         to_jwk(ec.derive_private_key(7, ec.SECP384R1()).public_key())
+
+
+BEGIN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 11, 22, 8, 30, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"use": "enc"}, {"key_ops": ["encrypt"]}, {"use": "enc", "key_ops": ["encrypt"]}]
+)
+def test_key_for_encryption_verifies_no_signature_that_holds(changes: dict[str, Any]) -> None:
+    """PyJWT takes such a key all the same: six of the invalid cases of Wycheproof pass there."""
+    private = ec.derive_private_key(7, ec.SECP256R1())
+    jws = sign(private, "x+jws", b"{}")
+    assert verify(jws, keys_from_jwks({"keys": [JWK]}), "x+jws").payload == b"{}"
+    for read in (keys_from_jwks, valid_keys_from_jwks):
+        with pytest.raises(KeyNotVerified, match="no ES256 key"):
+            read({"keys": [JWK | changes]})
+    assert dated_keys({"keys": [JWK | changes]}) == {}
+
+
+@pytest.mark.parametrize(
+    "extra", [{"x5u": "https://attacker.example/c"}, {"x5c": ["MIIB"]}, {"jku": "https://attacker.example/k"}]
+)
+def test_certificates_and_references_in_a_key_change_nothing(extra: dict[str, Any]) -> None:
+    found = keys_from_jwks({"keys": [JWK | extra]})[JWK["kid"]]
+    assert found.public_numbers() == KEY.public_numbers()
+
+
+def test_key_is_written_and_read_with_its_time_and_use() -> None:
+    written = to_dated_jwk(ValidKey(KEY, BEGIN, END), "receipt")
+    assert written == {**JWK, PURPOSE: "receipt", FROM: "2026-01-01T00:00:00Z", UNTIL: "2026-11-22T08:30:15Z"}
+    read = valid_keys_from_jwks({"keys": [written]})[JWK["kid"]]
+    assert (read.valid_from, read.valid_until) == (BEGIN, END)
+    assert read.key.public_numbers() == KEY.public_numbers()
+
+
+def test_key_without_a_time_has_no_bounds() -> None:
+    (read,) = valid_keys_from_jwks({"keys": [JWK]}).values()
+    assert (read.valid_from, read.valid_until) == (None, None)
+    assert to_dated_jwk(read, "receipt") == {**JWK, PURPOSE: "receipt"}
+
+
+def test_key_that_was_retired_is_not_given_to_those_who_ask_for_no_times() -> None:
+    former = {**RFC7515, UNTIL: "2026-11-22T08:30:15Z"}
+    assert keys_from_jwks({"keys": [former, JWK]}).keys() == {JWK["kid"]}
+    assert valid_keys_from_jwks({"keys": [former, JWK]}).keys() == {"a3", JWK["kid"]}
+    with pytest.raises(KeyNotVerified, match="no ES256 key"):
+        keys_from_jwks({"keys": [former]})
+
+
+def test_keys_of_another_use_are_not_mixed_in() -> None:
+    token = to_dated_jwk(ValidKey(KEY, BEGIN), "token")
+    assert dated_keys({"keys": [token]}) == {}
+    assert dated_keys({"keys": [token]}, "token").keys() == {JWK["kid"]}
+
+
+@pytest.mark.parametrize("member", [FROM, UNTIL])
+@pytest.mark.parametrize(
+    "time",
+    [
+        "",
+        None,
+        7,
+        True,
+        ["2026-11-22T08:30:15Z"],
+        "2026-11-22",
+        "2026-11-22T08:30:15",
+        "2026-11-22T08:30:15+00:00",
+        "2026-11-22T08:30:15.5Z",
+        "2026-11-22 08:30:15Z",
+        "2026-11-22T08:30:15z",
+        "2026-02-30T08:30:15Z",
+        "2026-11-22T24:30:15Z",
+        "0000-11-22T08:30:15Z",
+        "٢٠٢٦-11-22T08:30:15Z",
+        "2026-11-22T08:30:15Z\n",
+    ],
+)
+def test_time_that_cannot_be_read_refuses_the_whole_document(member: str, time: Any) -> None:
+    """Left out of account, it would make a key good for ever."""
+    with pytest.raises(KeyNotVerified, match="a time that cannot be read"):
+        valid_keys_from_jwks({"keys": [JWK, {**RFC7515, member: time}]})

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -21,6 +23,7 @@ from evidence.errors import (
     RecordNotVerified,
     SignatureNotVerified,
 )
+from evidence.jwk import ValidKey
 from evidence.merkle import leaf_hash
 from evidence.proof import parse_proof
 from evidence.receipt import MAX_RECEIPT, Receipt, ReceiptSigner, payload, unread, verify_receipt
@@ -70,6 +73,61 @@ def resigned(node: Issuer, jws: str, change: Callable[[dict[str, Any]], Any]) ->
 def test_no_receipt_verifies_without_any_key(jws: str) -> None:
     with pytest.raises(SignatureNotVerified, match="not trusted"):
         verify_receipt(jws, {})
+
+
+ISSUED = datetime(2026, 3, 5, 1, 2, 3, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(seconds=60)
+
+
+def dated(node: Issuer, begin: datetime | None, end: datetime | None) -> dict[str, ValidKey]:
+    return {kid: ValidKey(key, begin, end) for kid, key in node.keys.items()}
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (None, None),
+        (ISSUED, ISSUED),
+        (ISSUED + MINUTE, None),
+        (None, ISSUED - MINUTE),
+        (ISSUED - timedelta(days=9_000), ISSUED + timedelta(days=9_000)),
+    ],
+)
+def test_receipt_dated_in_the_time_of_its_key_verifies(
+    node: Issuer, jws: str, begin: datetime | None, end: datetime | None
+) -> None:
+    """A former key verifies for good what it signed in its time, a minute more or less for the clocks."""
+    assert verify_receipt(jws, dated(node, begin, end)).result == RESULT
+
+
+def test_receipt_of_a_former_key_dated_after_its_end_is_forged(node: Issuer, jws: str) -> None:
+    with pytest.raises(
+        SignatureNotVerified,
+        match=r"^The receipt is forged: it is signed by a key that the node retired at 2026-03-05T01:01:02Z, and ",
+    ):
+        verify_receipt(jws, dated(node, None, ISSUED - MINUTE - SECOND))
+
+
+def test_receipt_dated_before_its_key_was_used_is_refused(node: Issuer, jws: str) -> None:
+    with pytest.raises(SignatureNotVerified, match=r"forged or misdated: it is dated before 2026-03-05T01:03:04Z"):
+        verify_receipt(jws, dated(node, ISSUED + MINUTE + SECOND, None))
+
+
+@pytest.mark.parametrize("issued", [-1, 0, 2**53 - 1])
+def test_receipt_with_a_date_beyond_all_calendars_is_refused(node: Issuer, jws: str, issued: int) -> None:
+    forged = resigned(node, jws, lambda document: document.update(iat=issued))
+    with pytest.raises(SignatureNotVerified, match="forged"):
+        verify_receipt(forged, dated(node, ISSUED, ISSUED))
+
+
+def test_signature_counts_before_the_date(node: Issuer, jws: str) -> None:
+    """Whoever holds no key of the node learns nothing about dates, and no other key's time is looked at."""
+    keys = dated(node, ISSUED, ISSUED)
+    wrong = {
+        kid: replace(key, key=ec.derive_private_key(9, ec.SECP256R1()).public_key()) for kid, key in keys.items()
+    }
+    with pytest.raises(SignatureNotVerified, match="The signature of the receipt is wrong"):
+        verify_receipt(jws, wrong)
 
 
 def test_receipt_says_what_was_signed(node: Issuer, receipt: Receipt) -> None:

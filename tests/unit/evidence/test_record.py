@@ -79,6 +79,7 @@ SECRETS: dict[str, Any] = {
     "true_result": {"result": "not_found"},
     "case": "SY-2026-0001",
     "operator": "op-17",
+    "signature": {"keyid": "C" * 43, "input": "()", "signature": "AA", "base": "D" * 43},
 }
 BODY = seal(MEMBERS_OF_AN_ANSWER, SECRETS, MASTER).body
 

@@ -29,6 +29,7 @@ DESIGN_CLIENTS = {
     "hz-hrss-steward": "steward",
     "hz-sysadmin": "system-admin",
     "hz-secadmin": "security-admin",
+    "hz-secadmin-2": "security-admin",
 }
 
 

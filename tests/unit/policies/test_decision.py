@@ -108,6 +108,7 @@ ALONE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "on a Sunday": ({"at": datetime(2026, 6, 7, 10, 0, tzinfo=CHINA)}, {}, "outside-hours"),
     "from another network": ({"address": "10.9.0.1"}, {}, "outside-networks"),
     "from another network, IPv6": ({"address": "2001:db9::1"}, {}, "outside-networks"),
+    "not signed, where questions must be": ({}, {"request_signature": True}, "signature-required"),
     "client suspended": ({"client_suspended": True}, {}, "client-suspended"),
     "provider suspended": ({"provider_suspended": True}, {}, "provider-suspended"),
     "department keeps its own data stale": ({"department_restricted": True}, {}, "department-restricted"),
@@ -205,6 +206,12 @@ OPEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"masked": frozenset()},
         "conditional-agreement",
     ),
+    "signed, where questions must be": (
+        {"signed_request": True},
+        {"request_signature": True},
+        "conditional-agreement",
+    ),
+    "signed, where nobody asked for it": ({"signed_request": True}, {}, "conditional-agreement"),
     "with all agreed attributes": (
         {"attributes": frozenset({"employed_on", "employer"})},
         {},
@@ -228,6 +235,7 @@ STATUTORY_AND_BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "disclosure-beyond-service": ({"service_level": "overall"}, {}),
     "terms-not-signed": ({}, {"signed": False}),
     "terms-not-active": ({}, {"state": "suspended"}),
+    "signature-required": ({}, {"request_signature": True}),
     "client-suspended": ({"client_suspended": True}, {}),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def test_document_says_what_the_decision_rests_on(asked: Facts) -> None:
         "service_level": "per_attribute",
         "service_masks": ["employer", "wage"],
         "sharing": "conditional",
+        "signed_request": False,
         "terms": {"digest": "5d" * 32, "state": "active", "signed": True},
         "withheld_basis": "某法 第一条",
     }
@@ -104,6 +106,7 @@ FLAWS: dict[str, tuple[str, Any, str]] = {
     "a text in place of names": ("attributes", "employed_on", "attributes is not of the type"),
     "a name that is none": ("attributes", [3], "^attributes is a list of names$"),
     "a mask that is none": ("service_masks", ["employer", None], "service_masks is a list of names"),
+    "a signature that is a number": ("signed_request", 1, "signed_request is not of the type"),
     "terms in full": ("terms", {"digest": "5d", "state": "active"}, "other members: signed"),
     "terms that are a text": ("terms", "5d", "terms is not of the type"),
     "terms signed by a text": ("terms", {"digest": "5d", "state": "active", "signed": "yes"}, "signed is not"),
@@ -124,6 +127,42 @@ def test_what_is_no_document_of_facts_is_refused(asked: Facts, agreement: Terms,
         document.pop("several", None)
     with pytest.raises(ValueError, match=said):
         from_document(document, lambda *_: agreement)
+
+
+def before_signatures() -> RuleSet:
+    """The packaged rules as they were archived before a question could be signed."""
+    rules, schema = packaged_rules(), packaged_schema()
+    kept = {
+        name: "".join(
+            part for part in re.split(r"(?=^@id)", text, flags=re.MULTILINE) if "signature-required" not in part
+        )
+        for name, text in rules.items()
+    }
+    older = re.sub(r"^  (signed_request|request_signature): Bool,\n", "", schema, flags=re.MULTILINE)
+    assert kept != rules
+    assert older != schema
+    return RuleSet.from_texts(kept, older, 1)
+
+
+BEFORE = before_signatures()
+
+
+@settings(deadline=None)
+@given(questions())
+def test_document_of_before_there_were_signatures_is_decided_alike(facts: Facts) -> None:
+    """Facts, rules and schema of that day, read by the program of today."""
+    unsigned = replace(
+        facts,
+        signed_request=False,
+        terms=facts.terms and replace(facts.terms, request_signature=False),
+    )
+    document = to_document(unsigned, known_purpose=True)
+    del document["signed_request"]
+    again = from_document(document, archive(unsigned))
+    assert again == replace(unsigned, at=facts.at.replace(microsecond=0))
+    of_the_day, today = BEFORE.decide(again), RULES.decide(again)
+    assert [rule.id for rule in of_the_day.rules] == [rule.id for rule in today.rules]
+    assert (of_the_day.permitted, of_the_day.errors) == (today.permitted, False)
 
 
 def test_terms_that_are_not_archived_are_missed_by_their_digest(asked: Facts) -> None:

@@ -237,6 +237,7 @@ CHANGES: dict[str, Any] = {
     "operator_agreed": False,
     "address": "203.0.113.9",
     "rows": 20_001,
+    "signed_request": True,
 }
 
 
@@ -255,7 +256,15 @@ def test_changes_cover_every_fact_but_the_time(asked: Facts) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"state": "revoked"}, {"digest": "00" * 32}, {"networks": ()}, {"signed": False}, {"hours": None}]
+    "change",
+    [
+        {"state": "revoked"},
+        {"digest": "00" * 32},
+        {"networks": ()},
+        {"signed": False},
+        {"hours": None},
+        {"request_signature": True},
+    ],
 )
 def test_change_of_the_terms_is_decided_anew(
     fresh: Counting, asked: Facts, agreement: Terms, change: dict[str, Any]

@@ -64,6 +64,7 @@ def terms(draw: st.DrawFn, sharing: str) -> Terms:
         networks=draw(st.sampled_from([(), ("10.0.0.0/8",), ("2001:db8::/32", "10.0.0.0/9")])),
         batch_rows=draw(st.sampled_from([0, 1, 11_000])),
         security_agreement=draw(mostly),
+        request_signature=draw(rarely),
     )
 
 
@@ -90,6 +91,7 @@ def questions(draw: st.DrawFn) -> Facts:
         address=draw(st.sampled_from(["10.8.0.1", "::ffff:10.1.1.1"] * 4 + ["192.0.2.1", "2001:db8::1"])),
         at=draw(moments),
         rows=draw(st.sampled_from([0] * 12 + [1, 2, 11_000, 11_001])),
+        signed_request=draw(mostly),
     )
 
 

@@ -1,200 +1,154 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.identity import certificate as module
-from app.identity.certificate import PEER_CERTIFICATE, Certificates
+from app.identity.certificate import Certificates, Presented
+from app.identity.connection import Connection
 from app.refusals import Refusal
-from app.registry.departments import CERTIFICATE_NAMES, Departments
-from app.registry.files import read
+from app.registry.departments import CERTIFICATE_NAMES
+from app.trust.authorities import Authorities
+from app.trust.revocation import RevocationLists
+from tests.unit.app.trust import pki
+from tests.unit.app.trust.pki import DAY, NOW, Holder
 
-NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-KEY = ec.derive_private_key(7, ec.SECP256R1())
-NAME = x509.Name(
-    [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "HRSS"), x509.NameAttribute(NameOID.COMMON_NAME, "benefits")]
-)
 SAN: dict[str, tuple[str, x509.GeneralName]] = {
     "tls_client_auth_san_dns": ("a.clients.example", x509.DNSName("a.clients.example")),
     "tls_client_auth_san_uri": ("urn:client:a", x509.UniformResourceIdentifier("urn:client:a")),
     "tls_client_auth_san_ip": ("10.1.2.3", x509.IPAddress(ip_address("10.1.2.3"))),
     "tls_client_auth_san_email": ("a@clients.example", x509.RFC822Name("a@clients.example")),
 }
-CLIENT_AUTH, SERVER_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 
 
-def der(
-    *names: x509.GeneralName,
-    usage: tuple[ObjectIdentifier, ...] | None = (CLIENT_AUTH,),
-    life: tuple[datetime, datetime] = (NOW - timedelta(days=1), NOW + timedelta(days=1)),
-) -> bytes:
-    """A certificate with these alternative names."""
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(NAME)
-        .issuer_name(NAME)
-        .public_key(KEY.public_key())
-        .serial_number(1)
-        .not_valid_before(life[0])
-        .not_valid_after(life[1])
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    if usage is not None:
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
-    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-def registered(folder: Path, *clients: tuple[str, str, str]) -> Certificates:
-    """Certificates over clients, each with its name, its RFC 8705 member and the value."""
-    lines = ["department: hz-hrss", 'name: {en: "a", zh: "b"}', "clients:"]
-    for name, member, value in clients:
-        lines += [f"  - client: {name}", '    title: {en: "a", zh: "b"}', "    roles: [consumer]"]
-        lines += [f"    certificate: {{{member}: '{value}'}}"]
-    path = folder / "department.yaml"
-    path.write_text("\n".join(lines), "utf-8")
-    departments = Departments([read(path)])
-    return Certificates(lambda: departments)
+@pytest.fixture(scope="module")
+def authority() -> Holder:
+    return pki.root()
 
 
 @pytest.fixture
-def one(tmp_path: Path) -> Certificates:
-    return registered(tmp_path, ("a", "tls_client_auth_san_dns", "a.clients.example"))
+def file(tmp_path: Path, authority: Holder) -> Path:
+    path = tmp_path / "ca.pem"
+    path.write_bytes(authority.pem)
+    return path
 
 
-A = SAN["tls_client_auth_san_dns"][1]
+@pytest.fixture
+def make(file: Path, tmp_path: Path) -> Callable[..., Certificates]:
+    """Makes what reads certificates, with these revocation lists."""
+
+    def made(*lists: Path) -> Certificates:
+        authorities = Authorities(file)
+        sources = [str(path) for path in lists]
+        kept = RevocationLists(sources, authorities, check="chain", grace_s=0, folder=tmp_path / "crls")
+        return Certificates(authorities, kept)
+
+    return made
 
 
-def refused(certificates: Certificates, environ: dict[str, Any], now: datetime = NOW) -> Refusal:
+@pytest.fixture
+def certificates(make: Callable[..., Certificates]) -> Certificates:
+    return make()
+
+
+def shown(der: bytes | None, *chain: bytes) -> Connection:
+    return Connection(der, chain, "127.0.0.1")
+
+
+def refused(certificates: Certificates, der: bytes | None, **at: object) -> Refusal:
     with pytest.raises(Refusal) as error:
-        certificates.of(environ, now)
+        certificates.of(shown(der), at.get("now", NOW))  # type: ignore[arg-type]
     assert error.value.headers == {"WWW-Authenticate": 'Bearer realm="hecha"'}
     return error.value
 
 
-def test_no_certificate_is_required(one: Certificates) -> None:
-    assert refused(one, {}).slug == "certificate-required"
-    assert refused(one, {PEER_CERTIFICATE: None}).slug == "certificate-required"
+def test_no_certificate_is_required(certificates: Certificates) -> None:
+    assert refused(certificates, None).slug == "certificate-required"
 
 
-def test_registered_client_is_found_with_its_thumbprint(one: Certificates) -> None:
-    sent = der(A)
-    client, thumbprint = one.of({PEER_CERTIFICATE: sent}, NOW)
-    assert client.name == "a"
+def test_certificate_is_known_by_its_thumbprint_and_its_key(certificates: Certificates, authority: Holder) -> None:
+    leaf = pki.leaf(authority)
+    presented = certificates.of(shown(leaf.der), NOW)
     # SPEC: RFC 8705 §3.1: base64url of the SHA-256 of the DER, without padding.
-    assert thumbprint == urlsafe_b64encode(hashlib.sha256(sent).digest()).rstrip(b"=").decode()
+    assert presented.thumbprint == urlsafe_b64encode(hashlib.sha256(leaf.der).digest()).rstrip(b"=").decode()
+    info = leaf.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert presented.key == "sha256-" + hashlib.sha256(info).hexdigest()
+    assert presented.path.certificates == (leaf.certificate, authority.certificate)
 
 
 @pytest.mark.parametrize("member", CERTIFICATE_NAMES)
-def test_client_is_known_by_any_of_the_names_of_the_standard(tmp_path: Path, member: str) -> None:
-    """RFC 8705 §2.1.2."""
-    value, name = SAN.get(member, ("CN=benefits,O=HRSS", A))
-    certificates = registered(tmp_path, ("a", member, value))
-    assert certificates.of({PEER_CERTIFICATE: der(name)}, NOW)[0].name == "a"
+def test_names_are_those_of_the_standard(certificates: Certificates, authority: Holder, member: str) -> None:
+    """RFC 8705 §2.1.2; the kind of a name counts: a URI that reads like a host name is no host name."""
+    value, name = SAN.get(member, ("CN=benefits,O=Hecha tests,C=CN", x509.DNSName("x.example")))
+    presented = certificates.of(shown(pki.leaf(authority, names=(name,)).der), NOW)
+    assert (member, value) in presented.names
+    assert len(presented.names) == 2
 
 
-@pytest.mark.parametrize("member", SAN)
-def test_value_under_another_kind_of_name_is_no_match(tmp_path: Path, member: str) -> None:
-    """A URI that reads like a host name is no host name."""
-    value, _ = SAN[member]
-    certificates = registered(tmp_path, ("a", member, value))
-    other = x509.DNSName(value) if member != "tls_client_auth_san_dns" else x509.UniformResourceIdentifier(value)
-    assert refused(certificates, {PEER_CERTIFICATE: der(other)}).slug == "certificate-not-trusted"
+def test_common_name_is_no_alternative_name(certificates: Certificates, authority: Holder) -> None:
+    presented = certificates.of(shown(pki.leaf(authority, names=()).der), NOW)
+    assert [member for member, _ in presented.names] == ["tls_client_auth_subject_dn"]
 
 
-@pytest.mark.parametrize(
-    "name", ["*.clients.example", "a.clients.example.", "A.CLIENTS.EXAMPLE", "clients.example", "xa.clients.example"]
-)
-def test_names_are_compared_exactly(one: Certificates, name: str) -> None:
-    assert refused(one, {PEER_CERTIFICATE: der(x509.DNSName(name))}).slug == "certificate-not-trusted"
-
-
-def test_common_name_is_no_alternative_name(tmp_path: Path) -> None:
-    certificates = registered(tmp_path, ("a", "tls_client_auth_san_dns", "benefits"))
-    assert refused(certificates, {PEER_CERTIFICATE: der()}).slug == "certificate-not-trusted"
-
-
-def test_certificate_that_names_two_clients_is_nobodys(tmp_path: Path) -> None:
-    certificates = registered(
-        tmp_path,
-        ("a", "tls_client_auth_san_dns", "a.clients.example"),
-        ("b", "tls_client_auth_san_uri", "urn:client:a"),
-    )
-    both = der(A, SAN["tls_client_auth_san_uri"][1])
-    assert refused(certificates, {PEER_CERTIFICATE: both}).slug == "certificate-not-trusted"
-
-
-@pytest.mark.parametrize("usage", [None, (SERVER_AUTH,), (ExtendedKeyUsageOID.EMAIL_PROTECTION,)])
-def test_certificate_not_meant_for_clients_is_refused(
-    one: Certificates, usage: tuple[ObjectIdentifier, ...] | None
-) -> None:
-    assert "clientAuth" in refused(one, {PEER_CERTIFICATE: der(A, usage=usage)}).detail
-
-
-def test_certificate_for_clients_and_servers_is_taken(one: Certificates) -> None:
-    assert one.of({PEER_CERTIFICATE: der(A, usage=(SERVER_AUTH, CLIENT_AUTH))}, NOW)
-
-
-def test_validity_is_looked_at_on_every_request(one: Certificates) -> None:
+def test_validity_is_looked_at_on_every_request(certificates: Certificates, authority: Holder) -> None:
     """A kept connection may outlive its certificate."""
-    sent = {PEER_CERTIFICATE: der(A)}
-    assert one.of(sent, NOW + timedelta(days=1))
-    assert "not valid" in refused(one, sent, NOW + timedelta(days=1, seconds=1)).detail
-    assert "not valid" in refused(one, sent, NOW - timedelta(days=1, seconds=1)).detail
+    der = pki.leaf(authority, life=(NOW - DAY, NOW + DAY)).der
+    assert certificates.of(shown(der), NOW + DAY)
+    assert "not valid" in refused(certificates, der, now=NOW + DAY + timedelta(seconds=1)).detail
+    assert "not valid" in refused(certificates, der, now=NOW - DAY - timedelta(seconds=1)).detail
+    assert certificates.of(shown(der), NOW)
 
 
-class TlsSocket:
-    """gunicorn's socket, as far as it tells of the peer."""
-
-    def __init__(self, certificate: bytes | None) -> None:
-        self._certificate = certificate
-
-    def getpeercert(self, *, binary_form: bool) -> bytes | None:
-        """The peer's certificate as DER."""
-        assert binary_form
-        return self._certificate
-
-
-def test_certificate_of_the_socket_counts_whatever_else_is_said(one: Certificates) -> None:
-    assert one.of({"gunicorn.socket": TlsSocket(der(A))}, NOW)[0].name == "a"
-    environ = {"gunicorn.socket": TlsSocket(None), PEER_CERTIFICATE: der(A)}
-    assert refused(one, environ).slug == "certificate-required"
+def test_revocation_is_looked_at_on_every_request(
+    make: Callable[..., Certificates], authority: Holder, tmp_path: Path
+) -> None:
+    leaf, other, path = pki.leaf(authority), pki.leaf(authority, "other"), tmp_path / "list.crl"
+    path.write_bytes(pki.revocation_list(authority))
+    certificates = make(path)
+    assert certificates.of(shown(leaf.der), NOW)
+    path.write_bytes(pki.revocation_list(authority, leaf, number=2))
+    assert soon(certificates, leaf) == "certificate-revoked"
+    assert certificates.of(shown(other.der), NOW)
 
 
-def test_plain_socket_has_no_certificate_of_its_own(one: Certificates) -> None:
-    assert refused(one, {"gunicorn.socket": object()}).slug == "certificate-required"
+def soon(certificates: Certificates, leaf: Holder) -> str | None:
+    """What a certificate is refused with within three seconds: files are looked at once a second."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        try:
+            certificates.of(shown(leaf.der), NOW)
+        except Refusal as refusal:
+            return refusal.slug
+        time.sleep(0.1)
+    return None
 
 
-def damaged() -> Iterator[bytes]:
-    good = der(A)
-    yield b""
-    yield good[:-1]
-    yield b"\x30\x80" + good[2:]
-    yield bytes(1_000)
-    # A second extension of the same kind, which OpenSSL reads and `cryptography` refuses.
-    san = x509.SubjectAlternativeName([A]).public_bytes()
-    yield good.replace(san, san[:-1] + b"\xff")
+def test_authority_that_is_trusted_no_more_takes_its_clients_along(
+    certificates: Certificates, authority: Holder, file: Path
+) -> None:
+    leaf = pki.leaf(authority)
+    assert certificates.of(shown(leaf.der), NOW)
+    file.write_bytes(pki.root("Another").pem)
+    assert soon(certificates, leaf) == "certificate-not-trusted"
 
 
-@pytest.mark.parametrize("sent", list(damaged()), ids=range(5))
-def test_certificate_that_cannot_be_read_is_not_trusted(one: Certificates, sent: bytes) -> None:
-    assert refused(one, {PEER_CERTIFICATE: sent}).slug == "certificate-not-trusted"
+@pytest.mark.parametrize("der", [b"", b"\x30\x80", bytes(1_000), b"-----BEGIN CERTIFICATE-----", b"\x30" * 20_000])
+def test_certificate_that_cannot_be_read_is_not_trusted(certificates: Certificates, der: bytes) -> None:
+    assert refused(certificates, der).slug == "certificate-not-trusted"
 
 
-def test_remembered_certificates_are_bounded(one: Certificates) -> None:
-    presented = one._read(der(A))
-    one._seen.update({number.to_bytes(4, "big"): presented for number in range(module.CACHED)})
-    one.of({PEER_CERTIFICATE: der(A, life=(NOW, NOW))}, NOW)
-    assert len(one._seen) == 1
+def test_remembered_certificates_are_bounded(certificates: Certificates, authority: Holder) -> None:
+    presented = certificates.of(shown(pki.leaf(authority).der), NOW)
+    assert isinstance(presented, Presented)
+    certificates._seen.update({(number.to_bytes(4, "big"), ()): presented for number in range(module.CACHED)})
+    certificates.of(shown(pki.leaf(authority, "next").der), NOW)
+    assert len(certificates._seen) == 1

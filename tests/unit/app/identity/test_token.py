@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,14 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.identity import token as module
-from app.identity.token import Tokens
+from app.identity.token import Tokens, VerificationKey
 from app.refusals import Refusal
+from evidence.base64s import decode_url, encode_url
+from evidence.jwk import thumbprint
 
 ISSUER = "https://node.example"
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
@@ -26,6 +29,7 @@ MINE, THEIRS = "A" * 43, "B" * 43
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 OTHER = ec.derive_private_key(8, ec.SECP256R1())
 LIFETIME_S = 600
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "iat": issued,
         "nbf": issued,
         "exp": issued + LIFETIME_S,
-        "jti": "0123456789",
+        "jti": "0123456789abcdef",
         "cnf": {"x5t#S256": MINE},
     }
     return {name: value for name, value in (good | changes).items() if value is not None}
@@ -101,7 +105,7 @@ MATRIX: dict[str, Callable[[], str]] = {
     "typ JWT": lambda: signed({"typ": "JWT"}),
     "typ missing": lambda: signed({"typ": None}),
     "typ at+JWT": lambda: signed({"typ": "at+JWT"}),
-    "typ application/at+jwt": lambda: signed({"typ": "application/at+jwt"}),
+    "typ application/jwt": lambda: signed({"typ": "application/jwt"}),
     "typ of a receipt": lambda: signed({"typ": "hecha-receipt+jws"}),
     "kid of another key": lambda: signed({"kid": "x"}),
     "kid missing": lambda: signed({"kid": None}),
@@ -128,21 +132,30 @@ MATRIX: dict[str, Callable[[], str]] = {
     "client_id a number": lambda: signed(client_id=1, sub=1),
     "scope missing": lambda: signed(scope=None),
     "scope a list": lambda: signed(scope=["audit"]),
+    "scope empty": lambda: signed(scope=""),
+    "scope with two blanks": lambda: signed(scope="catalogue  audit"),
     "jti missing": lambda: signed(jti=None),
+    "jti a number": lambda: signed(jti=1),
+    "jti short": lambda: signed(jti="0123456789abcde"),
     "iat missing": lambda: signed(iat=None),
     "iat a text": lambda: signed(iat="1"),
     "iat a fraction": lambda: signed(iat=1.5),
     "iat true": lambda: signed(iat=True),
     "nbf a text": lambda: signed(nbf="1"),
+    "nbf true": lambda: signed(nbf=True),
     "exp missing": lambda: signed(exp=None),
     "exp a text": lambda: signed(exp="9999999999"),
-    "exp null": lambda: signed(exp={"a": 1}),
+    "exp an object": lambda: signed(exp={"a": 1}),
+    "exp at iat": lambda: signed(exp=int(NOW.timestamp())),
+    "exp a second beyond the longest life": lambda: signed(exp=int(NOW.timestamp()) + 601),
     "cnf missing": lambda: signed(cnf=None),
     "cnf empty": lambda: signed(cnf={}),
     "cnf a text": lambda: signed(cnf=MINE),
     "cnf of a key": lambda: signed(cnf={"jkt": MINE}),
     "cnf a list": lambda: signed(cnf={"x5t#S256": [MINE]}),
-    "cnf null": lambda: signed(cnf={"x5t#S256": {}}),
+    "cnf of an object": lambda: signed(cnf={"x5t#S256": {}}),
+    "cnf of two": lambda: signed(cnf={"x5t#S256": MINE, "jkt": MINE}),
+    "cnf cut": lambda: signed(cnf={"x5t#S256": MINE[:-1]}),
     "two parts": lambda: signed().rpartition(".")[0],
     "four parts": lambda: signed() + ".AA",
     "five parts, as a JWE": lambda: "A.B.C.D.E",
@@ -186,6 +199,32 @@ def test_ed25519_signature_is_none_of_ours(tokens: Tokens) -> None:
     assert refused(tokens, f"{text}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}").slug == "token-invalid"
 
 
+def test_token_names_its_key_and_nothing_else(tokens: Tokens) -> None:
+    token, _ = tokens.issue("hz-hrss-benefits", MINE, ["catalogue"], NOW)
+    header = jwt.get_unverified_header(token)
+    assert header == {"alg": "ES256", "typ": "at+jwt", "kid": thumbprint(KEY.public_key())}
+
+
+def test_both_spellings_of_the_type_are_accepted(tokens: Tokens) -> None:
+    """RFC 9068 §4 has two."""
+    for typ in ("at+jwt", "application/at+jwt"):
+        assert tokens.verify(signed({"typ": typ}), MINE, NOW)
+
+
+def test_id_is_the_one_that_is_given(tokens: Tokens) -> None:
+    token, jti = tokens.issue("hz-hrss-benefits", MINE, ["catalogue"], NOW, jti="0123456789abcdef")
+    assert (jti, tokens.read(token).id) == ("0123456789abcdef", "0123456789abcdef")
+
+
+def test_mirrored_signature_is_the_same_token(tokens: Tokens) -> None:
+    """ECDSA verifies n-s as well as s. It grants the same under the same id, by which it is revoked: nobody gains."""
+    head, payload, signature = signed().split(".")
+    r, s = decode_url(signature)[:32], int.from_bytes(decode_url(signature)[32:], "big")
+    mirrored = encode_url(r + (ORDER - s).to_bytes(32, "big"))
+    assert mirrored != signature
+    assert tokens.read(f"{head}.{payload}.{mirrored}") == tokens.read(f"{head}.{payload}.{signature}")
+
+
 @pytest.mark.parametrize("r_and_s", [bytes(64), bytes(63) + b"\1", b"\xff" * 64, b"\1" * 32, b"\1" * 70])
 def test_degenerate_signature_is_invalid(tokens: Tokens, r_and_s: bytes) -> None:
     """Psychic signatures: zero as r and s verified anything once (CVE-2022-21449)."""
@@ -207,13 +246,13 @@ def test_any_character_changed_makes_it_invalid(place: int, character: str) -> N
 
 
 def test_certificate_of_another_is_not_bound(tokens: Tokens) -> None:
-    token, _ = tokens.issue("hz-hrss-benefits", MINE, [], NOW)
-    for certificate in (THEIRS, "", MINE[:-1], MINE + "A", MINE.lower()):
+    token, _ = tokens.issue("hz-hrss-benefits", MINE, ["catalogue"], NOW)
+    for certificate in (THEIRS, "", MINE[:-1], MINE + "A", MINE.lower(), "Ä"):
         assert refused(tokens, token, certificate).slug == "token-not-bound"
 
 
 def test_remembered_token_is_still_held_against_certificate_and_clock(tokens: Tokens) -> None:
-    token, _ = tokens.issue("hz-hrss-benefits", MINE, [], NOW)
+    token, _ = tokens.issue("hz-hrss-benefits", MINE, ["catalogue"], NOW)
     for _ in range(2):
         assert tokens.verify(token, MINE, NOW).client == "hz-hrss-benefits"
     assert refused(tokens, token, THEIRS).slug == "token-not-bound"
@@ -226,7 +265,7 @@ def test_remembered_token_is_still_held_against_certificate_and_clock(tokens: To
 )
 def test_clock_rules(tokens: Tokens, offset_s: int, *, accepted: bool) -> None:
     """FAPI 2.0 §5.3.2.1: up to 10 s ahead is accepted, more than 60 s is not; the last second is over at once."""
-    token, _ = tokens.issue("hz-hrss-benefits", MINE, [], NOW)
+    token, _ = tokens.issue("hz-hrss-benefits", MINE, ["catalogue"], NOW)
     now = NOW + timedelta(seconds=offset_s)
     if accepted:
         assert tokens.verify(token, MINE, now)
@@ -237,20 +276,94 @@ def test_clock_rules(tokens: Tokens, offset_s: int, *, accepted: bool) -> None:
 def test_token_valid_later_counts_as_from_the_future(tokens: Tokens) -> None:
     later = int(NOW.timestamp()) + 61
     assert "future" in refused(tokens, signed(nbf=later)).detail
+    assert "future" in refused(tokens, signed(iat=later, exp=later + 1)).detail
     assert tokens.verify(signed(nbf=None), MINE, NOW)
 
 
 def test_tokens_of_a_node_with_another_key_or_issuer_are_invalid(tokens: Tokens) -> None:
     for other in (Tokens(OTHER, ISSUER, LIFETIME_S), Tokens(KEY, "https://other.example", LIFETIME_S)):
-        token, _ = other.issue("hz-hrss-benefits", MINE, [], NOW)
+        token, _ = other.issue("hz-hrss-benefits", MINE, ["catalogue"], NOW)
         assert refused(tokens, token).slug == "token-invalid"
 
 
+def rotated(until: datetime | None) -> Tokens:
+    """A node that signs with OTHER now; KEY was its own until then, or is the one that follows."""
+    return Tokens(OTHER, ISSUER, LIFETIME_S, [VerificationKey.of(KEY.public_key(), until)])
+
+
+def test_key_that_follows_is_verified_with_before_it_signs() -> None:
+    """Workers change over one after the other: those that come last know what the first ones issue."""
+    tokens = rotated(None)
+    assert tokens.verify(GOOD, MINE, NOW).client == "hz-hrss-benefits"
+    assert jwt.get_unverified_header(tokens.issue("a", MINE, ["b"], NOW)[0])["kid"] == tokens.kid
+
+
+@pytest.mark.parametrize(
+    ("issued_s", "accepted"), [(-300, True), (0, True), (60, True), (61, False), (86_400, False)]
+)
+def test_retired_key_verifies_what_was_issued_before_it_ended(issued_s: int, *, accepted: bool) -> None:
+    """A minute is for the clocks of other instances, and for workers that are still to start anew."""
+    issued = int(NOW.timestamp()) + issued_s
+    token = signed(iat=issued, nbf=issued, exp=issued + LIFETIME_S)
+    now = NOW + timedelta(seconds=issued_s + 1)
+    if accepted:
+        assert rotated(NOW).verify(token, MINE, now)
+    else:
+        assert refused(rotated(NOW), token, now=now).slug == "token-invalid"
+
+
+@given(st.integers(-2_000, 2_000), st.integers(-100, 2_000), st.integers(0, 4_000))
+@example(60, LIFETIME_S, 0)
+def test_nothing_of_a_retired_key_is_accepted_when_the_overlap_is_over(iat_s: int, life_s: int, later_s: int) -> None:
+    """Whatever times its thief writes into a token, remembered or not: one lifetime and a minute, then no more."""
+    tokens, start = rotated(NOW), int(NOW.timestamp())
+    token = signed(iat=start + iat_s, nbf=start + iat_s, exp=start + iat_s + life_s)
+    ends = NOW + timedelta(seconds=module.MAX_LIFETIME_S + module.FUTURE_S)
+    with suppress(Refusal):
+        tokens.verify(token, MINE, NOW + timedelta(seconds=iat_s))
+    refused(tokens, token, now=ends + timedelta(seconds=later_s))
+
+
+def test_key_has_one_algorithm_whatever_the_token_says() -> None:
+    foreign = VerificationKey("other", KEY.public_key(), "ES384")
+    tokens = Tokens(OTHER, ISSUER, LIFETIME_S, [foreign])
+    for alg in ("ES256", "ES384"):
+        assert refused(tokens, signed({"alg": alg, "kid": "other"})).slug == "token-invalid"
+
+
+def test_key_in_use_is_not_retired_by_an_entry_of_its_own() -> None:
+    """The history may name a key that is in use once more."""
+    tokens = Tokens(KEY, ISSUER, LIFETIME_S, [VerificationKey.of(KEY.public_key(), NOW - timedelta(days=1))])
+    assert tokens.verify(GOOD, MINE, NOW)
+
+
+def test_key_on_another_curve_is_no_token_key() -> None:
+    with pytest.raises(ValueError, match="P-256"):
+        VerificationKey.of(ec.derive_private_key(7, ec.SECP384R1()).public_key())
+
+
+def test_read_tells_what_a_token_says_that_is_over(tokens: Tokens) -> None:
+    """Revoking and looking up need to know whose it was."""
+    grant = tokens.read(signed(exp=int(NOW.timestamp()) + 1))
+    late, early = NOW + timedelta(seconds=1), NOW - timedelta(seconds=61)
+    assert grant.fault(NOW) is None
+    assert grant.fault(late) == "The token has expired: ask for a new one."
+    assert grant.fault(early) == "The token is from the future: check the clocks."
+
+
+def test_refused_token_is_not_remembered(tokens: Tokens) -> None:
+    for make in MATRIX.values():
+        refused(tokens, make())
+    assert tokens._read_before == {}
+
+
 def test_remembered_tokens_are_bounded(tokens: Tokens) -> None:
-    grant = tokens._read(GOOD)
-    tokens._verified.update({number.to_bytes(32, "big"): grant for number in range(module.CACHED)})
-    tokens.verify(signed(jti="another"), MINE, NOW)
-    assert len(tokens._verified) == 1
+    grant = tokens.read(GOOD)
+    tokens._read_before.update({number.to_bytes(32, "big"): grant for number in range(module.CACHED - 1)})
+    tokens.verify(GOOD, MINE, NOW)
+    assert len(tokens._read_before) == module.CACHED
+    tokens.verify(signed(jti="another-0123456789"), MINE, NOW)
+    assert len(tokens._read_before) == 1
 
 
 def test_details_quote_nothing_of_the_token(tokens: Tokens) -> None:

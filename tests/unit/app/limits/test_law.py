@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from adapters.base import Answer, Code
 from app.charging import Charging
-from app.identity.caller import Caller
 from app.limits.account import Account
 from app.limits.limiter import Limiter
 from app.limits.rebuild import Spent, budgets
@@ -31,11 +30,12 @@ from app.log.storage import Store
 from app.recording import Event
 from app.refusals import Refusal
 from app.registry.departments import Client
+from bench.callers import unchecked_caller
 from evidence.note import NoteSigner
 from tests.unit.app.log.entries import entry
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-CALLER = Caller(Client("c", {}, "d", frozenset(), "tls_client_auth_san_dns", "c"), "thumbprint", frozenset())
+CALLER = unchecked_caller(Client("c", {}, "d", frozenset(), "tls_client_auth_san_dns", "c"))
 PRICE, LIMIT = 1_000, 3_000
 QUESTIONS = 5
 LATER = 10**11  # long after everything that is reserved can be recorded no more

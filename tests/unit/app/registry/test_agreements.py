@@ -62,6 +62,15 @@ def test_nothing_held_applies_to_nobody(signed: Signed, benefits: Client) -> Non
     assert (len(empty), empty.purposes, empty.budgets) == (0, frozenset(), {})
 
 
+def test_questions_are_signed_where_the_document_says_so(signed: Signed) -> None:
+    assert not found(of(signed, [held(signed)])).terms.request_signature
+    assert not found(of(signed, [held(signed, request_signature=False)])).terms.request_signature
+    assert found(of(signed, [held(signed, request_signature=True)])).terms.request_signature
+    members = Members("agreement", orjson.loads(held(signed, request_signature="yes").document))
+    with pytest.raises(NodeFileInvalid, match="request_signature"):
+        check_document(members, signed.directory.catalogue, signed.directory.departments)
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_state_is_the_databases_and_not_the_documents(signed: Signed, state: str) -> None:
     assert found(of(signed, [held(signed, state=state)])).terms.state == state

@@ -115,6 +115,16 @@ def test_conditions_given_stand_in_the_document_and_others_do_not() -> None:
     assert not {"hours", "networks", "freshness", "obligations", "batch", "supersedes"} & made.keys()
 
 
+def test_signatures_of_questions_are_demanded_by_the_provider_or_not_spoken_of() -> None:
+    plain, before = draft(LEAST)
+    declined, same = draft(LEAST | {"request_signature": False})
+    assert "request_signature" not in plain
+    assert (declined, same.digest) == (plain, before.digest), "the digest of what does not demand any is what it was"
+    demanding, after = draft(LEAST | {"request_signature": True})
+    assert demanding == plain | {"request_signature": True}
+    assert after.digest != before.digest
+
+
 def test_pattern_of_the_provider_goes_before_the_one_proposed() -> None:
     made, _ = draft({**LEAST, "case": "^P[0-9]{4}$"}, case="^C[0-9]{4}$")
     assert made["case"] == "^P[0-9]{4}$"

@@ -1,0 +1,1 @@
+"""Whose certificates are worth anything: authorities, paths to them, and their revocation lists."""
