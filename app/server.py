@@ -78,8 +78,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Translate settings into gunicorn's."""
         settings = self._settings
         for name, value in {
-            # gunicorn would take unix://run/node for a path relative to its folder.
-            "bind": f"unix:/{settings.host.lstrip('/')}" if settings.is_local_socket else settings.bind,
+            "bind": settings.bind,
             "umask": 0o117,  # of a Unix socket, which has mode 0660 from the start; gunicorn's own would be 0777
             "workers": settings.workers,
             "threads": settings.threads,

@@ -17,7 +17,7 @@ from app.identity.caller import Identity
 from app.identity.certificate import Certificates
 from app.identity.connection import Connections
 from app.identity.signature import Signatures
-from app.identity.token import Tokens, VerificationKey
+from app.identity.token import MAX_LIFETIME_S, Tokens, VerificationKey
 from app.keys import node_keys
 from app.keys.node_keys import NodeKeys
 from app.life_cycle.agreements import expire_due
@@ -69,8 +69,7 @@ class Node:
     @property
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """The public keys of tokens and receipts (RFC 7517)."""
-        lifetime = timedelta(seconds=self.settings.token_lifetime_s)
-        return node_keys.published(self.keys, lifetime, datetime.now(UTC))
+        return node_keys.published(self.keys, timedelta(seconds=MAX_LIFETIME_S), datetime.now(UTC))
 
     def desk(self) -> Desk:
         """Where steps of applications, agreements and disputes are taken, over what is in force now."""

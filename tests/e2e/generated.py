@@ -124,16 +124,7 @@ class Findings:
 def run(node: RunningNode, sender: Sender, chosen: Chosen, phases: Collection[str] = UNIT_PHASES) -> Findings:
     """Call every chosen operation in every phase, one request after another on connections that are kept."""
     schema = _schema(node, sender, phases).include(lambda context: chosen(context.operation.label))
-    seen: Counter[str] = Counter()
-
-    @schema.hook("filter_case")
-    def is_sent(context: Any, case: schemathesis.Case[Any]) -> bool:  # noqa: ARG001
-        if ALL or case.meta is None or case.meta.phase.name != "coverage":
-            return True
-        number = seen[case.operation.label]
-        seen[case.operation.label] += 1
-        return number < HEAD or number % STEP == 0
-
+    schema.hook("filter_case")(_thinned())
     schema.hook("map_case")(_under_a_key_of_its_own)
     schema.hook("filter_failure")(_is_fault)
     findings = Findings()
@@ -163,7 +154,20 @@ def _schema(node: RunningNode, sender: Sender, phases: Collection[str]) -> Any:
     return schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(settings))
 
 
-def _under_a_key_of_its_own(context: Any, case: schemathesis.Case[Any]) -> schemathesis.Case[Any]:  # noqa: ARG001
+def _thinned() -> Callable[[Any, schemathesis.Case[Any]], bool]:
+    seen: Counter[str] = Counter()
+
+    def is_sent(context: Any, case: schemathesis.Case[Any]) -> bool:
+        if ALL or case.meta is None or case.meta.phase.name != "coverage":
+            return True
+        number = seen[case.operation.label]
+        seen[case.operation.label] += 1
+        return number < HEAD or number % STEP == 0
+
+    return is_sent
+
+
+def _under_a_key_of_its_own(context: Any, case: schemathesis.Case[Any]) -> schemathesis.Case[Any]:
     """A step goes further than to the answer that its Idempotency-Key is taken; keys that are the point stay."""
     meta = case.meta
     is_point = meta is not None and (
@@ -175,7 +179,7 @@ def _under_a_key_of_its_own(context: Any, case: schemathesis.Case[Any]) -> schem
     return case
 
 
-def _is_fault(context: Any, failure: Any, case: Any, response: Any) -> bool:  # noqa: ARG001
+def _is_fault(context: Any, failure: Any, case: Any, response: Any) -> bool:
     return not (isinstance(failure, RejectedPositiveData) and is_beyond_schema(response.json()))
 
 

@@ -17,22 +17,23 @@ import pytest
 from schemathesis.checks import CHECKS
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from app.api.problems import CONTENT_TYPE, PROBLEMS
+from app.api.security import PUBLIC
 from app.keys import node_keys
-from client.http import NodeClient
 from tests.e2e.generated import ALL, Exchange, Findings, Sender, run
+from tests.e2e.test_token_revocation import revoke
 from tests.http.test_access import DECLARED, HOLDERS
 from tests.nodes.questions import CLIENT, SERVICE
-from tests.nodes.routes import example_app
+from tests.nodes.routes import example_app, routes
 from tests.servers.node import RunningNode, demo_folder, running_node
 
 OTHER = "hz-tax-levy"
 UNREGISTERED = "bad/unregistered"
 LIVES_S = 600
-NEED = f"verify:{SERVICE}"
-QUESTIONS = "POST /v1/services/<service>/verifications"
-CERTIFICATE_ALONE = "/oauth2/"
+QUESTIONS, ASKED = "POST /v1/services/<service>/verifications", f"/v1/services/{SERVICE}/verifications"
+CERTIFICATE_ALONE = "/oauth2/"  # no token is needed there
 ROUTES = example_app().url_map.bind("localhost")
-PROBLEM = "application/problem+json"
+NEEDS = {str(found): found.view.needs for found in routes() if not found.public}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600 if ALL else 300)]
 
@@ -62,13 +63,12 @@ def route(exchange: Exchange) -> str:
     return f"{exchange.method} {rule.rule}"
 
 
-def refused(exchange: Exchange, slug: str, status: int) -> None:
+def refused(exchange: Exchange, slug: str) -> None:
     """A refusal of this kind, told as every problem is (RFC 9457)."""
-    assert exchange.status == status, exchange
-    assert exchange.headers["content-type"] == PROBLEM, exchange
-    document = exchange.document
-    assert (document["type"], document["status"]) == (slug, status), exchange
-    assert document["title"], exchange
+    assert exchange.headers["content-type"] == CONTENT_TYPE, exchange
+    document, status = exchange.document, PROBLEMS[slug].status
+    assert (document["type"], document["status"], exchange.status) == (slug, status, status), exchange
+    assert document["title"] == PROBLEMS[slug].title, exchange
     assert document["detail"].endswith("."), exchange
 
 
@@ -101,7 +101,7 @@ def test_role_meets_nothing_that_the_document_does_not_say(node: RunningNode, ro
         if exchange.authorization != sender.authorization or place not in DECLARED or CERTIFICATE_ALONE in place:
             continue
         if not DECLARED[place][role]:
-            refused(exchange, "insufficient-scope", 403)
+            refused(exchange, "insufficient-scope")
         elif exchange.status in {401, 403}:
             assert exchange.document["type"] == "not-permitted", exchange
     assert answers(node, HOLDERS[role])
@@ -113,18 +113,18 @@ def test_role_meets_nothing_unexpected_from_one_step_to_the_next(node: RunningNo
     sound(run(node, role_sender(node, role), lambda _: True, ("stateful",)))
 
 
-Tokens = Callable[[NodeClient], str | None]
-
-
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """What is wrong with all requests of a run, and how each is to be refused."""
+    """What is wrong with every request of a run, and how each is to be refused."""
 
     slug: str
     token: Callable[[RunningNode], str | None]
     certificate: str | None = CLIENT
-    status: int = 401
-    error: str | None = None
+    error: str | None = None  # the code of RFC 6750 §3.1
+
+    @property
+    def of_certificate(self) -> bool:
+        return self.slug.startswith("certificate")
 
 
 def good_token(node: RunningNode) -> str:
@@ -139,24 +139,22 @@ def stolen_token(node: RunningNode) -> str:
 
 def narrow_token(node: RunningNode) -> str:
     with node.client(CLIENT) as client:
-        return client.token(NEED)
+        return client.token(f"verify:{SERVICE}")
 
 
 def expired_token(node: RunningNode) -> str:
     """A token of the node's own key that was good until a second ago."""
-    keys, good = node_keys.load(node.var / "keys"), good_token(node)
+    good, now = good_token(node), int(time.time())
     claims: dict[str, Any] = jwt.decode(good, options={"verify_signature": False})
-    now = int(time.time())
     claims |= {"iat": now - LIVES_S - 1, "nbf": now - LIVES_S - 1, "exp": now - 1}
     head = jwt.get_unverified_header(good)
-    return jwt.encode(claims, keys.token, "ES256", headers={"typ": head["typ"], "kid": head["kid"]})
+    key = node_keys.load(node.var / "keys").token
+    return jwt.encode(claims, key, "ES256", headers={name: head[name] for name in ("typ", "kid")})
 
 
 def revoked_token(node: RunningNode) -> str:
     with node.client(CLIENT) as client:
-        token = client.token()
-        form = {"client_id": CLIENT, "token": token}
-        assert client.post_form("/oauth2/revoke", form).status == 200
+        revoke(client, token := client.token())
         return token
 
 
@@ -168,5 +166,36 @@ DEFECTS = {
     "expired token": Defect("token-invalid", expired_token, error="invalid_token"),
     "stolen token": Defect("token-not-bound", stolen_token, error="invalid_token"),
     "revoked token": Defect("token-invalid", revoked_token, error="invalid_token"),
-    "too few scopes": Defect("insufficient-scope", narrow_token, status=403, error="insufficient_scope"),
+    "too few scopes": Defect("insufficient-scope", narrow_token, error="insufficient_scope"),
 }
+
+
+def is_met(defect: Defect, place: str, exchange: Exchange) -> bool:
+    """Whether the request comes to where its defect is noticed, and not to where there is nothing to keep closed."""
+    if defect.of_certificate:
+        return True
+    if place in {"not-found", "method-not-allowed"}:
+        refused(exchange, place)
+        return False
+    if exchange.method == "OPTIONS":
+        # What may be sent to a path, the public document tells too.
+        assert (exchange.status, exchange.content) == (200, b""), exchange
+        return False
+    if defect.slug != "insufficient-scope":
+        return True
+    return exchange.path != ASKED if place == QUESTIONS else NEEDS[place] != ("any",)
+
+
+@pytest.mark.parametrize("defect", DEFECTS.values(), ids=DEFECTS)
+def test_every_request_with_the_defect_is_refused_for_it(node: RunningNode, defect: Defect) -> None:
+    alone = () if defect.of_certificate else (CERTIFICATE_ALONE,)
+    sender = Sender(defect.certificate, defect.token(node))
+    findings = run(node, sender, lambda label: not label.split()[1].startswith((*PUBLIC, *alone)))
+    met = [one for one in sound(findings) if is_met(defect, route(one), one)]
+    assert len(met) > len(DECLARED)
+    for exchange in met:
+        refused(exchange, defect.slug)
+        challenge = exchange.headers["www-authenticate"]
+        assert challenge.startswith('Bearer realm="hecha"'), exchange
+        assert defect.error is None or f'error="{defect.error}"' in challenge, exchange
+    assert answers(node)

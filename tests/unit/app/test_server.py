@@ -87,7 +87,9 @@ def test_unix_socket_is_for_the_node_s_account_and_group(ground: Ground, tmp_pat
 
 
 def test_path_of_a_unix_socket_is_never_taken_for_a_relative_one(ground: Ground, tmp_path: Path) -> None:
-    assert Server(local(ground, tmp_path, Path(f"/{tmp_path}/s"))).cfg.address == [f"{tmp_path}/s"]
+    assert Server(local(ground, tmp_path, tmp_path / "s")).cfg.address == [f"{tmp_path}/s"]
+    with pytest.raises(SettingInvalid, match="HECHA_BIND"):
+        local(ground, tmp_path, Path(f"/{tmp_path}/s"))
 
 
 def test_gunicorn_is_told_by_our_settings(env: dict[str, str]) -> None:
