@@ -9,6 +9,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, vali
 
 from app.api.life_cycle_schemas import ReasonSchema, StepSchema
 from app.api.published import CURSOR, WORDED, Distinct, matching
+from app.api.schemas import TextSchema
 from app.life_cycle.client_views import ACTIVE, DIRECTORY, REGISTERED, SUSPENDED
 from app.registry.client_changes import APPROVED, CHANGE, PROPOSED, REGISTER, REJECTED, RESUME
 from app.registry.departments import CERTIFICATE_NAMES, CLIENT_ID, MAX_PUBLIC_KEYS, PUBLIC_KEY, ROLES
@@ -46,7 +47,7 @@ def _cursor() -> fields.String:
     return fields.String(load_default="", validate=validate.Length(max=400), metadata={"pattern": CURSOR})
 
 
-class TitleSchema(Schema):
+class ClientTitleSchema(Schema):
     """A client's name for people, in English and Chinese."""
 
     en = _titled()
@@ -92,7 +93,7 @@ class SigningKeySchema(Schema):
 class ClientChangeRequestSchema(Schema):
     """A client as it shall be registered, but for its id and department, which never change."""
 
-    title = fields.Nested(TitleSchema, required=True)
+    title = fields.Nested(ClientTitleSchema, required=True)
     roles = Distinct(
         fields.String(validate=validate.OneOf(ROLES)),
         required=True,
@@ -159,7 +160,7 @@ class ClientLineSchema(Schema):
 
     client = fields.String(required=True)
     department = fields.String(required=True)
-    title = fields.Nested(TitleSchema, required=True)
+    title = fields.Nested(TextSchema, required=True)
     roles = fields.List(fields.String(), required=True)
     source = fields.String(
         required=True,

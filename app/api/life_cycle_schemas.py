@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from ipaddress import ip_network
 from typing import Any, ClassVar
 
@@ -37,10 +38,11 @@ class Count(fields.Integer):
 
     def __init__(self, most: int, **kwargs: Any) -> None:
         super().__init__(strict=True, validate=validate.Range(1, most), **kwargs)
+        self.most = most
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # To JSON Schema, 7.0 is a whole number too.
-        if isinstance(value, float) and value.is_integer():
+        # To JSON Schema 7.0 is a whole number too. Of a huge one, an integer would take long to make.
+        if isinstance(value, Decimal) and 1 <= value <= self.most and value % 1 == 0:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValidationError("must be a whole number")
@@ -134,7 +136,7 @@ class ApplicationRequestSchema(ScopeSchema):
 
     rules: ClassVar[dict[str, Any]] = {
         "oneOf": [
-            {"properties": {"mode": {"const": "query"}, "batch": False}},
+            {"properties": {"mode": {"const": "query"}}, "not": {"required": ["batch"]}},
             {"properties": {"mode": {"const": "batch"}}, "required": ["mode", "batch"]},
         ]
     }
@@ -182,8 +184,9 @@ class VerdictSchema(Schema):
         "oneOf": [
             {"properties": {"decision": {"const": "approve"}}, "required": ["conditions"]},
             {
-                "properties": {"decision": {"const": "refuse"}, "conditions": False, "reason": {"pattern": WORDED}},
+                "properties": {"decision": {"const": "refuse"}, "reason": {"pattern": WORDED}},
                 "required": ["reason"],
+                "not": {"required": ["conditions"]},
             },
         ]
     }

@@ -1,7 +1,4 @@
-"""Fields of the published schemas: what the OpenAPI document says of a value is what the node holds it to.
-
-SPEC: JSON Schema 2020-12 writes patterns as ECMA-262 does, with the classes of Unicode, which Python's `re` has not.
-"""
+"""Fields of the published schemas: what the OpenAPI document says of a value is what the node holds it to."""
 
 from __future__ import annotations
 
@@ -11,10 +8,11 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 UNPRINTABLE = "must be printable, on one line"
-# Letters, marks, numbers, punctuation and symbols: with the blank, all that `str.isprintable` takes.
-_SEEN = r"\p{L}\p{M}\p{N}\p{P}\p{S}"
-PRINTABLE = f"^[{_SEEN} ]*$"
-WORDED = f"^ *[{_SEEN}][{_SEEN} ]*$"
+# Control and format characters, and every blank but one: with what Unicode assigns to nobody, all that is no
+# `str.isprintable`. Patterns with its classes would say so in full, but few readers of JSON Schema know them.
+_UNSEEN = r"\x00-\x1f\x7f-\xa0\xad\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"
+PRINTABLE = f"^[^{_UNSEEN}]*$"
+WORDED = f"^ *[^{_UNSEEN} ][^{_UNSEEN}]*$"
 """Printable, and more than blanks."""
 CURSOR = "^[A-Za-z0-9_-]*$"
 """What `next` of a list may be; which of these are, that list alone knows."""

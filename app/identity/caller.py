@@ -110,6 +110,7 @@ def _client(presented: Presented, registry: Registry) -> Client:
         raise not_trusted("The certificate belongs to no active client of this node.")
     if client.public_keys and presented.key not in client.public_keys:
         raise not_trusted("The certificate has another key than those registered for its client.")
-    if presented.thumbprint in registry.lockouts.certificates:
+    # INVARIANT: with its twin, which its holder can make without any key.
+    if not registry.lockouts.certificates.isdisjoint((presented.thumbprint, presented.twin)):
         raise not_trusted("The certificate was suspended at this node: use another one.")
     return client

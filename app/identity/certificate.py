@@ -19,6 +19,7 @@ from app.identity.connection import Connection
 from app.refusals import Refusal
 from app.trust.authorities import Authorities, Path, PathInvalid
 from app.trust.revocation import RevocationLists
+from app.trust.twins import twin_of
 
 CACHED = 4_096
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="hecha"'}
@@ -30,13 +31,15 @@ _UNREADABLE = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGen
 class Presented:
     """A certificate whose path is valid: its thumbprint (RFC 8705 §3.1), its names (§2.1.2) and its key's digest.
 
-    `key` is `sha256-` and the SHA-256 of the SubjectPublicKeyInfo in hexadecimal.
+    `key` is `sha256-` and the SHA-256 of the SubjectPublicKeyInfo in hexadecimal. `twin` is the thumbprint of what
+    its holder can make of it (`app.trust.twins`), empty if nothing.
     """
 
     thumbprint: str
     key: str
     names: tuple[tuple[str, str], ...]
     path: Path
+    twin: str = ""
 
 
 class Certificates:
@@ -75,8 +78,10 @@ class Certificates:
     def _remembered(self, der: bytes, chain: tuple[bytes, ...]) -> Presented | None:
         if self._generation != self._authorities.generation:
             with self._lock:
-                self._generation = self._authorities.generation
+                # In this order: whoever finds the new generation finds nothing of the old one.
+                generation = self._authorities.generation
                 self._seen.clear()
+                self._generation = generation
         return self._seen.get((der, chain))
 
     def _read(self, der: bytes, chain: tuple[bytes, ...], now: datetime) -> Presented:
@@ -113,8 +118,15 @@ def key_digest(certificate: x509.Certificate) -> str:
 
 
 def _presented(der: bytes, path: Path) -> Presented:
-    certificate = path.certificates[0]
-    return Presented(thumbprint_of(der), key_digest(certificate), tuple(names_of(certificate)), path)
+    certificate, issuer = path.certificates[:2]
+    twin = twin_of(certificate, issuer)
+    return Presented(
+        thumbprint=thumbprint_of(der),
+        key=key_digest(certificate),
+        names=tuple(names_of(certificate)),
+        path=path,
+        twin=thumbprint_of(twin) if twin is not None else "",
+    )
 
 
 def names_of(certificate: x509.Certificate) -> list[tuple[str, str]]:

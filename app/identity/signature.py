@@ -37,7 +37,7 @@ from app.refusals import Refusal
 from evidence.errors import KeyNotVerified
 from evidence.signed_request import COMPONENTS, TAG, PublicKey, SignedRequest, algorithm_of
 
-KEPT_S = 120  # how long a nonce is kept from its signature's creation on: twice as long as the signature is good
+KEPT_S = 600  # how long a nonce is kept from its signature's creation on: the clocks of instances may be apart
 
 
 class Replayed(SignatureInvalid):

@@ -179,7 +179,9 @@ def load(path: Path, kind: Kind[SigningKey]) -> SigningKey:
         raise KeyInvalid(f"{path} names a key of a hardware module: pip install hecha[hsm]") from None
     try:
         place = read_uri(lines[0])
+        # Its code runs in the node's process: nobody else may put another in its place.
         check_unwritable(place.module)
+        check_unwritable(place.module.resolve().parent)
         found = cryptoki.module(place).find(place)
         if found.curve not in kind.curves:
             raise KeyInvalid(f"the token's key must be {kind.text}")  # noqa: TRY301 - told with the rest

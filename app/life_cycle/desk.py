@@ -146,7 +146,7 @@ class Desk:
     def _take(self, act: Act, identifier: str, claim: Claim | None, make: Callable[[str], Taken]) -> bytes:
         for _ in range(TRIES):
             registry = self.current.registry
-            act.caller.admitted(registry)
+            _refuse_narrowed(act.caller, act.caller.admitted(registry))
             taken = make(identifier)
             step = replace(taken.step, epoch=registry.epoch)
             if claim is not None:
@@ -222,6 +222,15 @@ def forbidden(rule: str) -> Refusal:
     basis, en, zh = RIGHTS[rule]
     reason = {"rule": rule, "basis": list(basis), "reason": {"en": en, "zh": zh}}
     return Refusal("not-permitted", "This step is not yours to take: see reasons.", members={"reasons": [reason]})
+
+
+def _refuse_narrowed(before: Caller, now: Caller) -> None:
+    """Refuse a step of a caller whose rights were narrowed since its token was looked at.
+
+    A body may be sent slowly, and the step was judged by what the caller was when it began.
+    """
+    if not (before.client.roles <= now.client.roles and before.scopes <= now.scopes):
+        raise Refusal("conflict", "What you may do was changed while this was under way: send it again.")
 
 
 def _storing(idempotency: Idempotency, claim: Claim, taken: Taken) -> Callable[[str], Mapping[str, Any]]:

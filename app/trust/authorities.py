@@ -49,6 +49,7 @@ class Authorities:
         self._file = WatchedFile(file)
         self._file.has_changed()
         self._loading = Lock()
+        self._said = ""
         self._loaded = _Loaded(self._read(), 1)
 
     @property
@@ -77,8 +78,12 @@ class Authorities:
         try:
             known = self._read()
         except AuthoritiesInvalid as error:
-            logger.error("the authorities that were read before stay in force: %s", error)  # noqa: TRY400
+            if str(error) != self._said:
+                # Once: a file that cannot be read is tried again every second.
+                self._said = str(error)
+                logger.error("the authorities that were read before stay in force: %s", error)  # noqa: TRY400
         else:
+            self._said = ""
             self._loaded = _Loaded(known, self._loaded.generation + 1)
             logger.info("%s was replaced: its authorities are in force", self._file.path)
 
@@ -86,6 +91,7 @@ class Authorities:
         try:
             content = self._file.read(MAX_BYTES)
         except OSError as error:
+            self._file.forget()
             raise AuthoritiesInvalid(f"{self._file.path}: {error.strerror}: give the node its authorities") from None
         except TooLarge as error:
             raise AuthoritiesInvalid(f"{self._file.path}: {error}: leave out what is not needed") from None

@@ -1,4 +1,4 @@
-"""Copies of verified revocation lists on disk: a restarted node starts with them and takes no older ones.
+"""Copies of verified lists of URLs on disk: a restarted node starts with them and takes no older ones.
 
 One file for each signer and scope, in DER, written atomically and readable by the node alone. They prove themselves:
 a copy is verified again when it is read.

@@ -158,7 +158,8 @@ class RevocationLists:
         try:
             self._lists.arrive(str(file.path), file.read(crl.MAX_BYTES))
         except OSError as error:
-            logger.error("a revocation list from %s is not used: %s", file.path, error.strerror)  # noqa: TRY400
+            file.forget()
+            self._say(str(file.path), f"a revocation list from {file.path} is not used: {error.strerror}")
         except TooLarge as error:
             logger.error("a revocation list from %s is not used: %s", file.path, error)  # noqa: TRY400
 

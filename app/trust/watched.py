@@ -34,6 +34,10 @@ class WatchedFile:
         finally:
             self._lock.release()
 
+    def forget(self) -> None:
+        """Have the next look say that the file has changed: what it holds could not be read now."""
+        self._seen = None
+
     def read(self, limit: int) -> bytes:
         """All of the file. Raises `OSError`, and `TooLarge` above `limit` bytes."""
         with self.path.open("rb") as file:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.api.published import UNPRINTABLE
 from app.registry.question import IDENTIFIER_REASON
 
 IN_THE_CATALOGUE: Final = (
@@ -60,6 +61,9 @@ BY_COMPUTING: Final = (
     r"must be one address, written in its short form",
     r"must be a URI with its scheme, in ASCII",
     r"agreement: (case|operator) (is no regular expression|could take too long to match: .*)",
+    # Whether Unicode assigns a character, and of what kind it is.
+    re.escape(UNPRINTABLE),
+    r"must be a text of 1 to 64 printable characters",
     # What is left of a name once its blanks and invisible characters are gone.
     r"empty",
     r"holds control characters",

@@ -1,7 +1,7 @@
 """Requests that schemathesis makes up from a node's OpenAPI document, sent over mutual TLS, and what came of them.
 
-Its engine runs all of its checks in all of its phases. `HECHA_TEST_EXAMPLES` says how many requests are made up for
-each operation where nothing else bounds them; without it there are few, and coverage is thinned out.
+Its engine makes all of its checks. `HECHA_TEST_EXAMPLES` says how many requests it makes up for each operation where
+the document sets no bound; without it there are few, and what covers an operation is thinned out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, TypeAlias
@@ -31,8 +32,9 @@ SEED = 20_261
 READER = "hz-outsider"  # whoever reads the document, which is everybody's
 ALL = "HECHA_TEST_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("HECHA_TEST_EXAMPLES", "2"))
-UNIT_PHASES = ("examples", "coverage", "fuzzing")
-HEAD, STEP = 12, 5  # of an operation's coverage: the first ones, then every fifth
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
+HEAD, STEP = 12, 5  # of what covers an operation: the first requests, then every fifth
+FEW = 3  # requests without a body to an operation that is not covered
 _BORN = date(1960, 1, 1)
 
 Chosen: TypeAlias = Callable[[str], bool]
@@ -121,10 +123,24 @@ class Findings:
                     self.faults.append(f"{node.name}: {failure.title}: {failure.message}\n{told}")
 
 
-def run(node: RunningNode, sender: Sender, chosen: Chosen, phases: Collection[str] = UNIT_PHASES) -> Findings:
-    """Call every chosen operation in every phase, one request after another on connections that are kept."""
-    schema = _schema(node, sender, phases).include(lambda context: chosen(context.operation.label))
-    schema.hook("filter_case")(_thinned())
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is called: the operations chosen, those of them that are covered, and whether also in sequences.
+
+    Of the others, examples are sent, and a few requests without a body. No client that is `spared` is suspended, so
+    that it can be used later on.
+    """
+
+    chosen: Chosen
+    covered: Chosen
+    sequences: bool = False
+    spared: AbstractSet[str] = frozenset()
+
+
+def run(node: RunningNode, sender: Sender, plan: Plan) -> Findings:
+    """Carry out a plan, one request after another on a connection that is kept."""
+    schema = _schema(node, sender, plan)
+    schema.hook("filter_case")(_sends(plan))
     schema.hook("map_case")(_under_a_key_of_its_own)
     schema.hook("filter_failure")(_is_fault)
     findings = Findings()
@@ -133,7 +149,9 @@ def run(node: RunningNode, sender: Sender, chosen: Chosen, phases: Collection[st
     return findings
 
 
-def _schema(node: RunningNode, sender: Sender, phases: Collection[str]) -> Any:
+def _schema(node: RunningNode, sender: Sender, plan: Plan) -> Any:
+    with node.client(READER) as client:
+        document = client.get("/openapi.json").body
     pki = node.var / "pki"
     settings: dict[str, Any] = {
         "base-url": node.url,
@@ -142,26 +160,40 @@ def _schema(node: RunningNode, sender: Sender, phases: Collection[str]) -> Any:
         "continue-on-failure": True,
         "seed": SEED,
         "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none", "no-shrink": True},
-        "phases": {name: {"enabled": name in phases} for name in (*UNIT_PHASES, "stateful")},
+        "phases": {name: {"enabled": plan.sequences or name != "stateful"} for name in PHASES},
     }
     if sender.certificate is not None:
         settings["request-cert"] = str(pki / f"{sender.certificate}.pem")
         settings["request-cert-key"] = str(pki / f"{sender.certificate}.key")
     if sender.authorization is not None:
         settings["headers"] = {"Authorization": sender.authorization}
-    with node.client(READER) as client:
-        document = client.get("/openapi.json").body
+    settings["operations"] = [
+        _operation(f"{method.upper()} {path}", plan, bare="requestBody" not in found)
+        for path, item in document["paths"].items()
+        for method, found in item.items()
+        if "operationId" in found
+    ]
     return schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(settings))
 
 
-def _thinned() -> Callable[[Any, schemathesis.Case[Any]], bool]:
+def _operation(label: str, plan: Plan, *, bare: bool) -> dict[str, Any]:
+    covered = ALL or plan.covered(label)
+    phases = {"coverage": {"enabled": covered or bare}, "fuzzing": {"enabled": covered}}
+    return {"include-name": label, "enabled": plan.chosen(label), "phases": phases}
+
+
+def _sends(plan: Plan) -> Callable[[Any, schemathesis.Case[Any]], bool]:
     seen: Counter[str] = Counter()
 
     def is_sent(context: Any, case: schemathesis.Case[Any]) -> bool:
+        if case.path.endswith("/suspension") and (case.path_parameters or {}).get("identifier") in plan.spared:
+            return False
         if ALL or case.meta is None or case.meta.phase.name != "coverage":
             return True
         number = seen[case.operation.label]
         seen[case.operation.label] += 1
+        if not plan.covered(case.operation.label):
+            return number < FEW
         return number < HEAD or number % STEP == 0
 
     return is_sent
