@@ -1,8 +1,8 @@
 """The bytes of one connection, plain or under TLS, without a wait that the other side can draw out.
 
 Two kinds of user, one after the other and never together: the worker's loop and its handshakes, which never wait
-(`read`, `push`, `discard`, `shake`), and a thread with a request, which waits for a long body to arrive or a long
-answer to be taken (`recv`, `sendall`). Each such wait is bounded, and all of one request by a lowest rate.
+(`read`, `push`, `discard`, `shake`), and a thread with a request, which waits for a long answer to be taken
+(`sendall`) and for nothing else. Each such wait is bounded, and all of one answer by a lowest rate.
 TLS works on memory instead of the socket: OpenSSL sees a bounded piece at a time, so that no flood of protocol
 messages keeps it busy inside one call.
 """
@@ -19,8 +19,8 @@ from typing import Any
 
 BUFFER = 16_384
 PIECE = 65_536
-STALLED_S = 10.0  # how long a body or an answer may stand still
-LOWEST_RATE = 16_384  # bytes per second that a body or an answer must move with, beyond STALLED_S of grace
+STALLED_S = 10.0  # how long a request or an answer may stand still
+LOWEST_RATE = 16_384  # bytes per second that a request or an answer must move with, beyond its grace
 HELD_BYTES = 2 * 1024 * 1024  # of an answer that wait for a slow reader without holding a thread
 MUTE_BYTES = 131_072  # of TLS without a byte of HTTP; a handshake with the longest chain OpenSSL takes fits in
 DISCARDED_BYTES = 262_144
@@ -39,13 +39,8 @@ class Channel:
 
     def begin(self) -> None:
         """A request begins: what it may wait is counted anew."""
-        self._patient = True
         self._waited_s = 0.0
         self._moved = 0
-
-    def hurry(self) -> None:
-        """From now on `recv` raises `TimeoutError` instead of waiting."""
-        self._patient = False
 
     def secured(self, context: ssl.SSLContext) -> SecureChannel:
         """The same connection as a server's side of TLS; this object is of no further use."""
@@ -98,12 +93,13 @@ class Channel:
     # In a thread with a request, as gunicorn calls a socket.
 
     def recv(self, size: int) -> bytes:
-        """At most `size` bytes, waiting for them; b"" at the end. Raises `ConnectionResetError` for a slow sender."""
-        while (data := self.read(size)) is None:
-            if not self._patient:
-                raise TimeoutError
-            self._wait(select.POLLIN)
-        self._moved += len(data)
+        """At most `size` bytes of what has arrived; b"" at the end. Raises `ConnectionResetError` if nothing has.
+
+        INVARIANT: no thread waits for the other side to say something. A request is gathered before it gets a thread.
+        """
+        data = self.read(size)
+        if data is None:
+            raise ConnectionResetError(errno.ECONNRESET, "the request is not whole")
         return data
 
     def sendall(self, data: bytes) -> None:

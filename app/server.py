@@ -72,6 +72,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.contexts = Contexts.of(settings)
+        self.max_body_bytes = settings.max_body_bytes
         super().__init__()
 
     def load_config(self) -> None:

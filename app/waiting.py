@@ -5,23 +5,17 @@ Who waits has a deadline. Where room is needed, the longest waiting of the lowes
 
 from __future__ import annotations
 
-import re
 import selectors
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum, auto
+from enum import IntEnum, auto
 from typing import Any, ClassVar, TypeAlias
 
 from app.channel import BUFFER, Channel
+from app.framing import Arrival, Framing
 
-HEAD_BYTES = 32_768
-# A body of this size at most is gathered before a thread gets the request; a longer one is the thread's to read.
-BODY_BYTES = 16_384
-
-# No more than a hint when to start: what a request's head says is read by gunicorn's parser alone.
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
-_EXPECTS = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Stage(IntEnum):
@@ -35,21 +29,13 @@ class Stage(IntEnum):
     KNOWN = auto()  # has asked, with a certificate or through the proxy
 
 
-class Arrival(Enum):
-    """How much of a request is there."""
-
-    PART = auto()
-    WHOLE = auto()
-    OVERLONG = auto()
-    ENDED = auto()
-
-
 @dataclass(slots=True, eq=False)
 class Accepted:
     """One accepted connection, in the shape in which gunicorn's thread worker handles it.
 
     `until` is the end of what it is at: its handshake, its silence, or its request as a whole. `deadline` is that or
-    sooner, while it waits. `authorities` are those under which its handshake was done.
+    sooner, while it waits. `authorities` are those under which its handshake was done. `counted` is how much of
+    `received` the worker has counted.
     """
 
     cfg: Any
@@ -57,6 +43,7 @@ class Accepted:
     client: Any
     server: Any
     until: float
+    framing: Framing
     known: bool = False
     asked: bool = False
     kept: bool = False
@@ -64,6 +51,7 @@ class Accepted:
     deadline: float = 0.0
     stage: Stage | None = None
     received: bytearray = field(default_factory=bytearray)
+    counted: int = 0
     parser: Any = None
 
     initialized: ClassVar = True
@@ -74,27 +62,25 @@ class Accepted:
         """Nothing: the handshake is done when gunicorn asks for it."""
 
     def gather(self) -> Arrival:
-        """Read what has arrived of the next request. Never waits."""
-        while (arrival := arrived(self.received)) is Arrival.PART:
+        """Read what has arrived of the next request, and ask for a body that waits for it. Never waits."""
+        while (arrival := self.framing.arrival(self.received)) is Arrival.PART:
             data = self.sock.read(BUFFER)
             if data is None:
+                if self.framing.asks:
+                    self.framing.asks = False
+                    self.sock.send(CONTINUE)
                 return Arrival.PART
             if not data:
                 return Arrival.ENDED
             self.received += data
         return arrival
 
-
-def arrived(received: bytearray) -> Arrival:
-    """Whether a request's head is there, and a body that is announced and short."""
-    end = received.find(b"\r\n\r\n", 0, HEAD_BYTES)
-    if end < 0:
-        return Arrival.PART if len(received) < HEAD_BYTES else Arrival.OVERLONG
-    announced = _LENGTH.search(received, 0, end + 2)
-    length = int(announced[1]) if announced else 0
-    if length > BODY_BYTES or len(received) >= end + 4 + length or _EXPECTS.search(received, 0, end + 2):
-        return Arrival.WHOLE
-    return Arrival.PART
+    def taken(self) -> bytes:
+        """What was gathered, to be read as a request; the next one begins with nothing."""
+        gathered = bytes(self.received)
+        self.received.clear()
+        self.framing.reset()
+        return gathered
 
 
 OnEvent: TypeAlias = "Callable[[Accepted], None]"

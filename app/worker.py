@@ -1,6 +1,6 @@
 """gunicorn's thread worker, but a connection holds a thread only while its request is worked on.
 
-Handshakes, heads, short bodies and slow readers wait in the poller, each with a deadline; handshakes have threads of
+Handshakes, heads, bodies and slow readers wait in the poller, each with a deadline; handshakes have threads of
 their own. A full worker gives up who has shown least, so that somebody new always gets in. gunicorn's own worker does
 handshakes and reads heads in its request threads, and closes connections in its loop, up to two seconds each.
 """
@@ -18,12 +18,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from gunicorn import http
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.channel import LOWEST_RATE, STALLED_S, Channel, SecureChannel
+from app.framing import Arrival, Framing, Parser
 from app.tls import Contexts
-from app.waiting import Accepted, Arrival, Stage, WaitingRoom
+from app.waiting import Accepted, Stage, WaitingRoom
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +42,20 @@ _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """One process of the node. Durations in seconds; `app.contexts` is the server's TLS, None behind a proxy."""
+    """One process of the node. Durations in seconds.
+
+    `app.contexts` is the server's TLS, None behind a proxy; `app.max_body_bytes` the longest body that it takes.
+    """
 
     HANDSHAKE_S = 10.0  # the whole of it
     FIRST_REQUEST_S = 10.0  # of silence after it
-    REQUEST_S = 30.0  # a head and a short body as a whole
+    REQUEST_S = 30.0  # a head and a body as a whole, beside what the lowest rate gives it
     STALLED_S = STALLED_S  # a head, a body or an answer standing still
     LINGER_S = 2.0  # for the other side to end, once the last answer is sent
     LOOK_S = 0.25  # between looks at deadlines
     REPORT_S = 60.0
     HANDSHAKERS = 2
+    GATHERED_BYTES = 64 * 1024 * 1024  # of requests that are not whole yet, all together
     HELD_BYTES = 32 * 1024 * 1024  # of answers that wait for slow readers, all together
 
     contexts: Contexts | None
@@ -63,6 +67,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.contexts.refresh(at_once=True)  # what the master loaded at its start may be long out of force
         self._handshakers = ThreadPoolExecutor(self.HANDSHAKERS, "handshake")
         self._refused: Counter[str] = Counter()
+        self._gathered = 0
         self._look_at = self._report_at = 0.0
         super().init_process()
 
@@ -84,7 +89,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         self.nr_conns += 1
         until = time.monotonic() + self.HANDSHAKE_S
-        connection = Accepted(self.cfg, Channel(client, self.STALLED_S), address, listener.getsockname(), until)
+        framing = Framing(self.app.max_body_bytes)
+        channel = Channel(client, self.STALLED_S)
+        connection = Accepted(self.cfg, channel, address, listener.getsockname(), until, framing)
         self._make_room()
         self._guarded(self._await_handshake if self.contexts is not None else self._settle, connection)
 
@@ -123,7 +130,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         sock = connection.sock
         # Behind a proxy it is the proxy that is connected, and it says with each request who asks.
         connection.known = not isinstance(sock, SecureChannel) or sock.getpeercert(binary_form=True) is not None
-        connection.parser = http.get_parser(self.cfg, sock, connection.client)
+        connection.parser = Parser(self.cfg, sock, connection.client)
         self._listen(connection, self.FIRST_REQUEST_S)
 
     # Requests.
@@ -141,7 +148,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if connection.asked:
             stage = Stage.KNOWN if connection.known else Stage.NAMELESS
         now = time.monotonic()
-        deadline = min(connection.until, now + self.STALLED_S) if connection.received else connection.until
+        deadline = connection.until
+        if connection.received:
+            deadline = min(deadline + len(connection.received) / LOWEST_RATE, now + self.STALLED_S)
         # A worker that stops hears no more than what is on its way.
         self._wait(
             connection, stage, deadline if self.alive else min(deadline, now + self.LINGER_S), self.enqueue_req
@@ -153,7 +162,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             arrival = connection.gather()
             if arrival is Arrival.OVERLONG:
-                self.log.warning("a request could not be read: its head is too long")
+                self.log.warning("a request could not be read: it is too long")
                 connection.sock.sendall(_UNREADABLE)
         except OSError:
             return False
@@ -164,8 +173,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if arrival is not Arrival.WHOLE:
             return False
         connection.sock.begin()
-        connection.parser.unreader.unread(bytes(connection.received))
-        connection.received.clear()
+        connection.parser.unreader.unread(connection.taken())
         connection.asked = True
         kept = bool(super().handle(connection))
         with suppress(OSError):  # the loop will meet it again
@@ -186,8 +194,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _finish(self, future: Future[Arrival | bool], connection: Accepted) -> None:
         outcome = future.result()
+        self._count(connection)
         if outcome is Arrival.PART:
             self._await_more(connection)
+            self._bound_gathered()
             return
         connection.kept = bool(outcome) and not self._outdated(connection)
         connection.until = time.monotonic() + self.STALLED_S + connection.sock.unsent / LOWEST_RATE
@@ -207,11 +217,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while sum(held.sock.unsent for held in self._room.at(Stage.SENDING)) > self.HELD_BYTES:
             self._give_up((Stage.SENDING,))
 
+    def _count(self, connection: Accepted) -> None:
+        self._gathered += len(connection.received) - connection.counted
+        connection.counted = len(connection.received)
+
+    def _bound_gathered(self) -> None:
+        """Give up the oldest requests that are not whole, those without a certificate first."""
+        while self._gathered > self.GATHERED_BYTES:
+            begun = [connection for connection in self._room.at(*_IDLE) if connection.received]
+            if not begun:  # they are all in threads, and come by here again
+                return
+            self._refused["connections given up to make room"] += 1
+            self._end(min(begun, key=lambda connection: (connection.known, connection.until)))
+
     def _keepalive_after(self, connection: Accepted, keepalive: Any) -> bool:
         """Whether the connection can be used again: not if a body that nobody read is still on its way."""
         if not keepalive:
             return False
-        connection.sock.hurry()
         try:
             return bool(connection.parser.finish_body(max_bytes=65_536))
         except Exception:  # noqa: BLE001 - the answer is out, and another one must not follow it
@@ -232,6 +254,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _drop(self, connection: Accepted) -> None:
         self.nr_conns -= 1
+        connection.received.clear()
+        self._count(connection)
         self._room.leave(connection)
         with suppress(OSError):
             connection.sock.close()

@@ -19,7 +19,7 @@ MAX_NAME = 500
 MAX_SIGNING_KEYS = 4
 # RFC 8705 §3.1: 32 bytes in base64url without padding; of the last of 43 characters two bits are zero.
 THUMBPRINT = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
-_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST = rf"{_LABEL}(?:\.{_LABEL})*"
 ACTIONS = (REGISTER, CHANGE, RESUME)
 STATES = (PROPOSED, APPROVED, REJECTED)
@@ -59,10 +59,10 @@ class RegisteredNameSchema(Schema):
 
     rules: ClassVar[dict[str, Any]] = {"oneOf": [{"required": [name]} for name in CERTIFICATE_NAMES]}
     tls_client_auth_subject_dn = _name(WORDED, "Subject, in RFC 4514 form: the last part first, CN=…,O=…,C=CN")
-    tls_client_auth_san_dns = _name(f"^{HOST}$", "One host name, without a wildcard")
+    tls_client_auth_san_dns = _name(f"^{HOST}$", "One host name, in lower case, without a wildcard")
     tls_client_auth_san_uri = _name("^[A-Za-z][A-Za-z0-9+.-]*:[!-~]*$", "One URI with its scheme, in ASCII")
     tls_client_auth_san_ip = _name("^[0-9a-f:.]+$", "One address, in its short form")
-    tls_client_auth_san_email = _name(f"^[!-?A-~]+@{HOST}$", "One mail address, in ASCII")
+    tls_client_auth_san_email = _name(f"^[!-?A-~]+@{HOST}$", "One mail address, in ASCII, its host in lower case")
     public_keys = Distinct(
         matching(PUBLIC_KEY.pattern),
         validate=validate.Length(max=MAX_PUBLIC_KEYS),

@@ -46,7 +46,8 @@ _ACTIVE = {
     summary="What an access token is worth now (RFC 7662)",
     operationId="introspect",
     description="For the client that it was issued to, security administrators and auditors; for everybody else, and "
-    "for a token that is not good, the reply is the same.",
+    "for a token that is not good, the reply is the same. Held against the registry in force, the client's "
+    "certificate name and its keys among it; not against revocation lists, which the node looks at when it is used.",
     requestBody=_FORM,
     responses=responses({"description": "Its state", "content": {"application/json": {"schema": _ACTIVE}}}),
     security=[{"mtls": []}],
@@ -54,7 +55,7 @@ _ACTIVE = {
 @endpoint
 def introspect(form: Mapping[str, str]) -> Response:
     """Say whether a token is active, and what it says."""
-    grant = desk().introspect(g.caller, _token(form))
+    grant = desk().introspect(g.caller, _token(form), node().store)
     if grant is None:
         return Response(INACTIVE, content_type="application/json")
     issuer = node().identity.tokens.issuer

@@ -69,7 +69,7 @@ def read_body() -> bytes:
     try:
         # One byte more than allowed: a body without a length is cut off otherwise, and what is left might be read.
         body: bytes = request.environ["wsgi.input"].read(min(request.content_length or limit + 1, limit + 1))
-    except Exception:  # noqa: BLE001 - whatever the server finds wrong with chunks, or with time
+    except Exception:  # noqa: BLE001 - whatever the server finds wrong with chunks
         raise Refusal("malformed", "The body could not be read to its end.") from None
     if len(body) > limit:
         raise Refusal("too-large", f"A body has at most {limit} bytes.")

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from app.life_cycle.desk import Act, Desk, Taken
 from app.log.sequencer import Place
 from app.refusals import Refusal
-from app.registry import lockouts
+from app.registry import holders, lockouts
 from app.registry.applications import Faults, check_texts
 from app.registry.current import Registry
 from app.registry.departments import Client
@@ -48,9 +48,9 @@ def suspend(desk: Desk, act: Act, identifier: str, reason: str) -> bytes:
         ground = ground_of(desk, act, record, identifier)
         with desk.store.reading() as connection:
             row = lockouts.row_of(connection, identifier)
-        if row is not None and row.suspended and row.department == ground.department:
-            raise Refusal("conflict", "The client is suspended already.")
-        _check_office(ground.registry, identifier)
+            if row is not None and row.suspended and row.department == ground.department:
+                raise Refusal("conflict", "The client is suspended already.")
+            _check_office(connection, ground.registry, identifier)
 
         def locked_out(connection: Connection, place: Place) -> None:
             lockouts.suspend_client(connection, identifier, ground.department, place.epoch)
@@ -69,8 +69,10 @@ def suspend_certificate(desk: Desk, act: Act, identifier: str, wanted: Mapping[s
         ground = ground_of(desk, act, record, identifier)
         if thumbprint in ground.registry.lockouts.certificates:
             raise Refusal("conflict", "The certificate is suspended already.")
-        if thumbprint == act.caller.certificate:
-            _check_office(ground.registry, ground.by)
+        with desk.store.reading() as connection:
+            _check_holder(connection, ground, thumbprint)
+            if thumbprint in _own(act):
+                _check_office(connection, ground.registry, ground.by)
 
         def locked_out(connection: Connection, _place: Place) -> None:
             lockouts.suspend_certificate(connection, thumbprint, identifier, act.at)
@@ -135,12 +137,31 @@ def step_of(ground: Ground, state: str, said: Mapping[str, Any], change: Callabl
     )
 
 
-def _check_office(registry: Registry, without: str) -> None:
+def _own(act: Act) -> frozenset[str]:
+    """The caller's certificate and its twin."""
+    presented = act.caller.presented
+    return frozenset(filter(None, (presented.thumbprint, presented.twin)))
+
+
+def _check_holder(connection: Connection, ground: Ground, thumbprint: str) -> None:
+    """Raise the `Refusal` of a certificate that is known as another client's: it is locked out as that one's.
+
+    Else an administrator's would be locked out under anybody's id, where nobody looks for it.
+    """
+    known = ground.by if thumbprint in _own(ground.act) else holders.client_with(connection, thumbprint)
+    if known not in {None, ground.client} and known in ground.registry.departments.clients:
+        raise Refusal("conflict", f"The log knows this certificate as that of client {known}: suspend it there.")
+
+
+def _check_office(connection: Connection, registry: Registry, without: str) -> None:
     """INVARIANT: somebody is left who can lock out, and approve once a signed revision brings a second one.
 
-    Not two: else of two administrators neither could lock out the other, whose key was stolen.
+    Not two: else of two administrators neither could lock out the other, whose key was stolen. Whoever last called
+    over a certificate that is locked out does not count: perhaps it has no other.
     """
-    if not any(is_officer(one) and one.name != without for one in registry.departments.clients.values()):
+    others = (one for one in registry.departments.clients.values() if is_officer(one) and one.name != without)
+    locked = registry.lockouts.certificates
+    if not any(locked.isdisjoint(holders.last_certificates(connection, one.name)) for one in others):
         raise Refusal(
             "conflict",
             "This would lock the last security administrator out: put a revision of the node directory with another "

@@ -1,7 +1,7 @@
 """Proposals about clients, which widen who is let in: one security administrator proposes, another one approves.
 
 A proposal changes nothing; the approval's record makes it true, or is refused where something has overtaken it.
-INVARIANT: the one who decides is neither the one who proposed nor the client that it is about (等保三级).
+Who may decide, `second_person` says.
 """
 
 from __future__ import annotations
@@ -12,26 +12,18 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.life_cycle.clients import Ground, checked, ground_of, in_office, is_officer, step_of
+from app.life_cycle.clients import Ground, checked, ground_of, in_office, step_of
 from app.life_cycle.desk import Act, Desk, Taken
+from app.life_cycle.second_person import check_first_person, check_second_person, sender
 from app.log.sequencer import Place
 from app.refusals import Refusal
-from app.registry import client_changes, ledger, lockouts
+from app.registry import client_changes, holders, ledger, lockouts
 from app.registry.applications import invalid
 from app.registry.client_changes import APPROVED, CHANGE, PROPOSED, REGISTER, REJECTED, RESUME
 from app.registry.registration import Room, check_client, document_of
 
 DONE = {REGISTER: "registered", CHANGE: "changed", RESUME: "resumed"}
 """The state of the record that makes a proposal true, by its action."""
-
-_SECOND_PERSON = {
-    "rule": "second-person",
-    "basis": ["等保三级 (GB/T 22239)"],
-    "reason": {
-        "en": "Another security administrator decides than the one who proposed it, and than the one it is about.",
-        "zh": "该事项须由提出人及当事人以外的另一名安全管理员决定。",
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +109,7 @@ def decide(desk: Desk, act: Act, identifier: str, verdict: Mapping[str, Any]) ->
             # INVARIANT: what is decided on is what the proposal's record names by digest, not what a row says of it.
             document = ledger.document(connection, row.digest)
         ground = Ground(record, act, registry, document["id"], document["department"])
-        if ground.by in {document["by"], document["id"]}:
-            text = "This takes a second person: see reasons."
-            raise Refusal("not-permitted", text, members={"reasons": [_SECOND_PERSON]})
+        check_second_person(ground, document)
         if row.state != PROPOSED:
             raise Refusal("conflict", "The proposal is decided already: read its present state.")
         decided = _Decided(identifier, document, checked(verdict["reason"]))
@@ -152,6 +142,9 @@ def _check_free(connection: Connection, ground: Ground) -> None:
     row = lockouts.row_of(connection, ground.client)
     if row is not None and (row.suspended or row.digest is not None):
         raise Refusal("conflict", "This id was another client's: choose one that nobody had.")
+    # Else a token, a signature or a record of that department's client would be this one's.
+    if holders.was_of_another(connection, ground.client, ground.department):
+        raise Refusal("conflict", "This id was that of another department's client: choose one that nobody had.")
 
 
 def _proposed(ground: Ground, action: str, said: Mapping[str, Any]) -> Taken:
@@ -169,7 +162,8 @@ def _proposed(ground: Ground, action: str, said: Mapping[str, Any]) -> Taken:
         }
         client_changes.propose(connection, values)
 
-    step = step_of(ground, PROPOSED, {"proposal": ground.record, "action": action, **said}, keep)
+    document = {"proposal": ground.record, "action": action, "sent": sender(ground), **said}
+    step = step_of(ground, PROPOSED, document, keep)
     return Taken(step, {"id": ground.record, "client": ground.client, "action": action, "state": PROPOSED})
 
 
@@ -184,10 +178,8 @@ def _rejected(ground: Ground, decided: _Decided) -> Taken:
 def _approved(desk: Desk, ground: Ground, decided: _Decided) -> Taken:
     """The step that makes a proposal true. Raises `Refusal` conflict where it no longer fits."""
     document = decided.document
-    # Two persons agree: of one who was locked out since, nobody knows who sent the proposal.
-    if not is_officer(ground.registry.departments.clients.get(document["by"])):
-        raise Refusal("conflict", "Whoever proposed this is no active security administrator any more: propose anew.")
     with desk.store.reading() as connection:
+        check_first_person(connection, ground, document)
         _check_fits(connection, ground, document)
 
     def make_true(connection: Connection, place: Place) -> None:

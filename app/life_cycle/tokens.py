@@ -17,9 +17,11 @@ from sqlalchemy import Connection
 from app.identity.caller import Caller, grantable
 from app.identity.token import Grant, Tokens
 from app.log.sequencer import Place, RegistryChanged
+from app.log.storage import Store
 from app.recording import Event, Recorder
 from app.refusals import Refusal
 from app.registry.current import Current, Registry
+from app.registry.holders import Holder, holder_of
 from app.registry.lockouts import revoke_token
 from app.steps import Step
 
@@ -71,23 +73,32 @@ class TokenDesk:
             name = admitted.client.name
             # Signed first: a record of a token that there is not would be one too many.
             token, _ = self.tokens.issue(name, admitted.certificate, scopes, now, jti=jti)
-            self.recorder.record(
-                Event(id=jti, at=now, caller=admitted, kind=KIND, state="issued", epoch=registry.epoch)
-            )
+            presented = admitted.presented
+            holder = Holder.of(admitted.client, presented.key, (presented.thumbprint, presented.twin))
+            issued = Event(id=jti, at=now, caller=admitted, kind=KIND, state="issued", facts=holder.facts())
+            issued.epoch = registry.epoch
+            self.recorder.record(issued)
             return Issued(token, scopes)
 
         return self._held(caller, issue)
 
-    def introspect(self, caller: Caller, token: str) -> Grant | None:
+    def introspect(self, caller: Caller, token: str, store: Store) -> Grant | None:
         """What the node would accept a token for (RFC 7662); None where it would not, or the caller may not know.
 
+        Held against the registry in force: the client and its roles, what is locked out, and the name and key of the
+        certificate that it was issued for. It does not look at that certificate's path, its validity and the
+        revocation lists, which the node sees only when it is shown; nor for another client that is registered under
+        another name in the same certificate. `store` holds the token's record.
         Whoever asks about another client's token, or about what is none, leaves a record. Raises `Refusal`.
         """
         self.current.followed()
         found = self._found(token)
+        holder = None if found is None else _holder(store, found)
 
         def look(admitted: Caller, registry: Registry) -> Grant | None:
-            active = None if found is None else _active(found, registry, datetime.now(UTC))
+            active = None
+            if found is not None and holder is not None:
+                active = _active(found, holder, registry, datetime.now(UTC))
             if found is not None and found.client == admitted.client.name:
                 return active
             entitled = bool(admitted.client.roles & MAY_INTROSPECT)
@@ -148,15 +159,21 @@ class TokenDesk:
         )
 
 
-def _active(grant: Grant, registry: Registry, now: datetime) -> Grant | None:
+def _holder(store: Store, grant: Grant) -> Holder:
+    """Whom the token was issued to, by its record; without one, by what it says itself."""
+    with store.reading() as connection:
+        return holder_of(connection, grant.id) or Holder(frozenset((grant.certificate,)))
+
+
+def _active(grant: Grant, holder: Holder, registry: Registry, now: datetime) -> Grant | None:
     """The token with the scopes that it still carries, if the node accepts it from the holder of its certificate."""
     client = registry.departments.clients.get(grant.client)
     lockouts = registry.lockouts
-    locked_out = grant.id in lockouts.tokens or grant.certificate in lockouts.certificates
+    locked_out = grant.id in lockouts.tokens or not lockouts.certificates.isdisjoint(holder.certificates)
     if client is None or client.suspended or locked_out or grant.fault(now) is not None:
         return None
     scopes = grant.scopes & grantable(client, registry.catalogue)
-    return replace(grant, scopes=scopes)
+    return replace(grant, scopes=scopes) if scopes and holder.is_let_in_as(client) else None
 
 
 def _step(state: str, caller: Caller, registry: Registry, grant: Grant | None, **how: Any) -> Step:

@@ -88,7 +88,8 @@ decision = Table(
     Column("subject_tag", LargeBinary),  # HMAC under the node's index key
     Column("case_number", Text),
     Column("operator", Text),
-    # What the decision was made from, for replay; its digest stands in the record (policies.facts_document).
+    # What the decision was made from, for replay; its digest stands in the record (policies.facts_document). Of a
+    # token: whom it was issued to (`app.registry.holders`), in no record.
     Column("facts", LargeBinary),
 )
 Index("decision_kind", decision.c.kind, decision.c.idx)

@@ -31,6 +31,8 @@ CERTIFICATE_NAMES = (
     "tls_client_auth_san_ip",
     "tls_client_auth_san_email",
 )
+# Hosts are the same in whatever case (RFC 4343): each is registered in one spelling, that of most certificates.
+HOSTS = frozenset({"tls_client_auth_san_dns", "tls_client_auth_san_email"})
 CLIENT_ID = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 PUBLIC_KEY = re.compile(r"sha256-[0-9a-f]{64}")  # of the DER SubjectPublicKeyInfo
 MAX_PUBLIC_KEYS = 2  # the one in use and the one that follows it
@@ -92,6 +94,8 @@ class Departments:
         self.all: dict[str, Department] = {}
         self.clients: dict[str, Client] = {}
         self._by_certificate: dict[tuple[str, str], Client] = {}
+        self._folded: dict[tuple[str, str], str] = {}
+        self._pinned: dict[str, str] = {}
         self._signer: dict[str, str] = {}
         for document in documents:
             self._add(document)
@@ -119,13 +123,25 @@ class Departments:
     def _place(self, client: Client) -> None:
         self.clients[client.name] = client
         self._by_certificate[client.certificate_name, client.certificate_value] = client
+        self._folded[client.certificate_name, client.certificate_value.casefold()] = client.name
+        self._pinned |= dict.fromkeys(client.public_keys, client.name)
 
     def taken(self, client: Client) -> str | None:
-        """Why there is no room for a new client: its id or its certificate's name is another's; None if there is."""
-        holder = self._by_certificate.get((client.certificate_name, client.certificate_value))
-        if client.name in self.clients or holder is not None:
+        """Why there is no room for a new client: id, certificate name or a key is another's; None if there is."""
+        if client.name in self.clients or self.is_named(client):
             return f"client {client.name} or its certificate stands twice"
+        if self.is_pinned(client):
+            return f"client {client.name} has a public key that is pinned for another client"
         return None
+
+    def is_named(self, client: Client) -> bool:
+        """Whether the name in its certificate is another client's, in whatever case."""
+        name = client.certificate_name, client.certificate_value.casefold()
+        return self._folded.get(name, client.name) != client.name
+
+    def is_pinned(self, client: Client) -> bool:
+        """Whether one of its public keys is pinned for another client: one key in two hands is one person."""
+        return any(self._pinned.get(key, client.name) != client.name for key in client.public_keys)
 
     def with_registered(self, registered: Iterable[Registered]) -> Departments:
         """These departments with what the node database says of clients.
@@ -135,6 +151,7 @@ class Departments:
         made = Departments(())
         made.all, made.clients = dict(self.all), dict(self.clients)
         made._by_certificate, made._signer = dict(self._by_certificate), self._signer
+        made._folded, made._pinned = dict(self._folded), dict(self._pinned)
         for row in registered:
             made._register(row)
         return made
@@ -194,6 +211,8 @@ def client_of(document: Members, department: str) -> Client:
     ((certificate_name, value),) = names.items()
     if not isinstance(value, str) or not value:
         raise document.refuse(f"{certificate_name} must be a text")
+    if certificate_name in HOSTS and (spelt := value.rpartition("@")[2]) != spelt.lower():
+        raise document.refuse(f"{certificate_name} must have its host in lower case, as the certificate must")
     held = frozenset(roles), certificate_name, value, suspended
     return Client(name, title, department, *held, frozenset(public_keys), signing_keys)
 

@@ -20,7 +20,7 @@ from app.registry.departments import CERTIFICATE_NAMES, CLIENT_ID, SEPARATED, Cl
 from app.registry.files import Members, NodeFileInvalid
 from evidence.jwk import to_jwk
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*", re.ASCII)
+_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII)
 _MAIL = re.compile(r"[!-?A-~]+@" + _HOST.pattern, re.ASCII)
 _VISIBLE = re.compile(r"[!-~]+")
 _SIGNING_KEY = re.compile(r"client signing_keys\[(\d+)\]: (.*)", re.DOTALL)
@@ -110,10 +110,10 @@ def _read(document: Mapping[str, Any], department: str, faults: Faults) -> Clien
 
 def _check_others(client: Client, room: Room, faults: Faults) -> None:
     """Names and keys are one client's alone: else what one signs or asks could be another's."""
-    name = client.certificate_name
-    holder = room.departments.find([(name, client.certificate_value)])
-    if holder is not None and holder.name != client.name:
-        faults.add(f"/certificate/{name}", "is the name in another client's certificate")
+    if room.departments.is_named(client):
+        faults.add(f"/certificate/{client.certificate_name}", "is the name in another client's certificate")
+    if room.departments.is_pinned(client):
+        faults.add("/certificate/public_keys", "hold a key that is pinned for another client")
     held = {
         kid for other in room.departments.clients.values() if other.name != client.name for kid in other.signing_keys
     }
@@ -151,12 +151,12 @@ _WRITTEN: Mapping[str, tuple[Callable[[str], bool], str]] = {
     ),
     "tls_client_auth_san_dns": (
         lambda value: _HOST.fullmatch(value) is not None,
-        "must be one host name, without a wildcard",
+        "must be one host name, in lower case, without a wildcard",
     ),
     "tls_client_auth_san_uri": (_is_uri, "must be a URI with its scheme, in ASCII"),
     "tls_client_auth_san_ip": (_is_address, "must be one address, written in its short form"),
     "tls_client_auth_san_email": (
         lambda value: _MAIL.fullmatch(value) is not None,
-        "must be one mail address, in ASCII",
+        "must be one mail address, in ASCII, its host in lower case",
     ),
 }

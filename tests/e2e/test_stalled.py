@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import pytest
 
 from app.channel import STALLED_S
 from tests.servers.node import RunningNode, demo_folder, running_node
-from tests.servers.worker import client_context, is_closed_within
+from tests.servers.worker import answer, client_context, is_closed_within
 
 CANARY = "339881197803120013"
 
@@ -45,32 +44,57 @@ def test_heads_that_stand_still_hold_no_thread_and_are_closed(small: RunningNode
         assert all(is_closed_within(connection, max(0.01, late - time.monotonic())) for connection in still)
 
 
+QUESTION = (
+    b"POST /v1/services/employment-status/verifications HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+)
+LONG = QUESTION + b"Content-Length: 60000\r\n"
+CHUNKED = QUESTION + b"Transfer-Encoding: chunked\r\n"
+ASKED_FOR = b"Expect: 100-continue\r\n\r\n"
+
+
+def timed_token(node: RunningNode) -> float:
+    """How long another client takes to get a token, on a connection of its own."""
+    client = node.client("hz-civil-dibao")
+    began = time.monotonic()
+    try:
+        assert client.token()
+    finally:
+        client.close()
+    return time.monotonic() - began
+
+
 @pytest.mark.slow
-def test_long_bodies_that_stand_still_or_drip_give_their_threads_back(small: RunningNode) -> None:
-    """Only a certificate gets a client so far that a thread waits for its body."""
-    stop = threading.Event()
-
-    def drip(connection: ssl.SSLSocket) -> None:
-        with suppress(OSError):
-            while not stop.wait(1.0):
+def test_bodies_of_one_client_that_stand_still_keep_nobody_out() -> None:
+    """It needs no more than its registration for this; there are many more of them than threads."""
+    said = [LONG + b"\r\n{"] * 130 + [LONG + ASKED_FOR] * 20
+    said += [CHUNKED + b"\r\nea60\r\n{"] * 70 + [CHUNKED + ASKED_FOR] * 10
+    with demo_folder() as var, running_node(var, HECHA_WORKERS="2", HECHA_THREADS="32") as node, ExitStack() as stack:
+        still = [stack.enter_context(secured(node, "hz-outsider")) for _ in said]
+        for connection, text in zip(still, said, strict=True):
+            connection.sendall(text)
+        began, took = time.monotonic(), []
+        for _ in range(20):
+            took.append(timed_token(node))
+            for connection in still[:130:2]:
                 connection.sendall(b"x")
+        assert max(took) < 3.0
+        assert not is_closed_within(still[0], 0.01)  # they were all there meanwhile
+        late = max(began, time.monotonic()) + STALLED_S + 2
+        for connection, text in zip(still, said, strict=True):
+            if ASKED_FOR in text:
+                assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert is_closed_within(connection, max(0.01, late - time.monotonic()))
+        assert "handshakes or requests too slow" in node.log()
 
-    head = b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    with ExitStack() as stack:
-        bodies = [stack.enter_context(secured(small, "hz-hrss-benefits")) for _ in range(4)]
-        for connection in bodies:
-            connection.sendall(head + b"Content-Length: 60000\r\n\r\nscope=")
-        drips = [threading.Thread(target=drip, args=[connection]) for connection in bodies[:2]]
-        for thread in drips:
-            thread.start()
-        time.sleep(0.5)
-        assert not small.is_live()  # all four threads wait: otherwise this shows nothing
-        deadline = time.monotonic() + STALLED_S + 3
-        while not small.is_live():
-            assert time.monotonic() < deadline
-        stop.set()
-        for thread in drips:
-            thread.join()
+
+@pytest.mark.slow
+def test_body_over_the_limit_is_refused_before_it_comes(small: RunningNode) -> None:
+    authorization = f"Authorization: Bearer {small.client('hz-hrss-benefits').token()}\r\n".encode()
+    with secured(small, "hz-hrss-benefits") as connection:
+        began = time.monotonic()
+        connection.sendall(QUESTION + authorization + b"Content-Length: 65537\r\n" + ASKED_FOR)
+        assert json.loads(answer(connection))["type"] == "too-large"
+        assert time.monotonic() - began < STALLED_S / 5
 
 
 @pytest.mark.parametrize(
@@ -81,6 +105,9 @@ def test_long_bodies_that_stand_still_or_drip_give_their_threads_back(small: Run
         f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization Bearer {CANARY}\r\n\r\n",
         f"POST /livez HTTP/1.1\r\nHost: x\r\nExpect: {CANARY}\r\n\r\n",
         f"{CANARY}\r\n\r\n",
+        f"GET /{CANARY} HTTP/1.1\r\n\r\n",
+        f"GET /livez HTTP/1.1\r\nHost: x\r\nHost: {CANARY}\r\n\r\n",
+        f"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n{CANARY}",
     ],
 )
 def test_unreadable_request_leaves_no_text_behind(small: RunningNode, request_text: str) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import orjson
 import pytest
+from cryptography import x509
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from app.identity.certificate import key_digest, thumbprint_of
 from app.log import tables
 from app.registry.lockouts import suspend_certificate, suspend_client
+from app.trust.twins import twin_of
 from tests.http.token_forge import Forge, thumbprint
 from tests.nodes.consumer import Consumer
+from tests.nodes.office import Office, host, open_office, pin
 from tests.nodes.problems import problem
 from tests.nodes.questions import CLIENT
-from tests.nodes.running import ISSUER, RunningNode
+from tests.nodes.running import ISSUER, Ground, RunningNode
 from tests.nodes.steps import epoch
 
 Consumers = Callable[[str], Consumer]
@@ -168,3 +172,60 @@ def test_scopes_are_those_that_the_token_still_opens(forge: Forge, consumer: Con
     """Beyond its roles a client has none, whatever a token of the node's own key says."""
     token = forge.with_claims(scope="audit catalogue")
     assert active(introspect(consumer(CLIENT), token))["scope"] == "catalogue"
+
+
+@pytest.fixture(scope="module")
+def office(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    with open_office(ground, tmp_path_factory.mktemp("office")) as made:
+        yield made
+
+
+def held(office: Office, name: str, **changes: Any) -> tuple[Consumer, str]:
+    """A new client that holds a token, active as the auditor sees it."""
+    caller = office.caller(office.register(name, **changes), office.holder(name))
+    token = caller.token()
+    active(introspect(office.parties.client(AUDITOR), token))
+    return caller, token
+
+
+def seen(office: Office, token: str) -> bytes:
+    data: bytes = introspect(office.parties.client(AUDITOR), token).data
+    return data
+
+
+def test_token_is_not_active_once_its_key_is_not_its_clients_any_more(office: Office) -> None:
+    name, dns = "moved-key", {"tls_client_auth_san_dns": host("moved-key")}
+    caller, token = held(office, name)
+    assert caller.certificate is not None
+    mine = key_digest(x509.load_der_x509_certificate(caller.certificate))
+    other = pin(office.holder(name))
+    office.change(name, certificate={**dns, "public_keys": [mine, *other]})
+    active(introspect(office.parties.client(AUDITOR), token))
+    office.change(name, certificate={**dns, "public_keys": other})
+    assert seen(office, token) == INACTIVE
+    problem(introspect(caller, token), "certificate-not-trusted")
+
+
+def test_token_is_not_active_once_its_certificate_has_another_name_than_its_client(office: Office) -> None:
+    _, token = held(office, "moved-name")
+    office.change("moved-name", certificate={"tls_client_auth_san_dns": host("moved-elsewhere")})
+    assert seen(office, token) == INACTIVE
+
+
+def test_token_is_not_active_once_no_scope_is_left(office: Office) -> None:
+    _, token = held(office, "moved-role", department="hz-ops", roles=["security-admin"])
+    office.change("moved-role", roles=["consumer"])
+    assert seen(office, token) == INACTIVE
+
+
+def test_token_is_not_active_once_the_twin_of_its_certificate_is_locked_out(office: Office) -> None:
+    """The twin is the same certificate under another thumbprint."""
+    name = "moved-twin"
+    office.register(name)
+    holder = office.holder(name)
+    twin = twin_of(holder.certificate, office.authority.certificate)
+    assert twin is not None
+    token = office.caller(name, holder).token()
+    active(introspect(office.parties.client(AUDITOR), token))
+    office.taken(office.lock(name, thumbprint_of(twin)))
+    assert seen(office, token) == INACTIVE

@@ -27,9 +27,10 @@ Record: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One reply: when its request was sent (seconds since 1970), its status, and the id that it names, if any."""
+    """One reply: when its request was sent and it came (seconds since 1970), its status, and the id that it names."""
 
     sent_at: float
+    came_at: float
     status: int
     id: str | None
 
@@ -51,7 +52,7 @@ class Load:
                 sent_at = time.time()
                 reply = self.ask(client, body)
                 found = reply.body.get("id") or reply.body.get("instance")
-                self.replies.append(Answered(sent_at, reply.status, found))
+                self.replies.append(Answered(sent_at, time.time(), reply.status, found))
 
     def wait_for(self, count: int, status: int, since: float = 0.0) -> None:
         """Wait until so many replies of that status have come to requests sent since then."""
@@ -61,8 +62,8 @@ class Load:
             time.sleep(0.01)
 
     def statuses(self, since: float, until: float = float("inf")) -> set[int]:
-        """The statuses of all replies to requests that were sent in this time."""
-        return {one.status for one in self.replies if since <= one.sent_at < until}
+        """The statuses of all replies that came in this time to requests that were sent in it."""
+        return {one.status for one in self.replies if since <= one.sent_at and one.came_at < until}
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from app.worker import Worker
 Application: TypeAlias = "Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]"
 
 KEEPALIVE_S = 5
+MAX_BODY_BYTES = 1024 * 1024
 PING = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -159,7 +160,7 @@ def running_worker(
     sock = listener or socket.create_server(("127.0.0.1", 0))
     # Connections inherit it; otherwise the kernel alone would hold megabytes for a slow reader.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
-    app = SimpleNamespace(contexts=contexts, wsgi=lambda: application)
+    app = SimpleNamespace(contexts=contexts, max_body_bytes=MAX_BODY_BYTES, wsgi=lambda: application)
     worker = kind(0, os.getppid(), [sock], app, 30, config, Logger(config))
     thread = threading.Thread(target=worker.init_process)
     thread.start()
@@ -172,4 +173,4 @@ def running_worker(
         for descriptor in worker.PIPE:
             os.close(descriptor)
     assert not thread.is_alive()
-    assert worker.nr_conns == 0
+    assert (worker.nr_conns, worker._gathered) == (0, 0)

@@ -39,59 +39,34 @@ def test_nothing_there_is_not_the_end(ends: tuple[Channel, socket.socket]) -> No
     assert channel.recv(10) == b""
 
 
-def test_silence_in_a_request_ends_the_connection(ends: tuple[Channel, socket.socket]) -> None:
-    channel, _ = ends
+def test_thread_never_waits_for_the_other_side_to_speak(ends: tuple[Channel, socket.socket]) -> None:
+    channel, other = ends
+    other.sendall(b"x")
+    assert channel.recv(10) == b"x"
     began = time.monotonic()
     with pytest.raises(ConnectionResetError):
         channel.recv(10)
-    assert STALLED_S <= time.monotonic() - began < 3 * STALLED_S
+    assert time.monotonic() - began < STALLED_S / 2
 
 
-def test_bytes_that_drip_are_too_slow_as_a_whole(ends: tuple[Channel, socket.socket]) -> None:
+def test_answer_that_drips_out_is_too_slow_as_a_whole(ends: tuple[Channel, socket.socket]) -> None:
     channel, other = ends
     stop = threading.Event()
 
     def drip() -> None:
         while not stop.wait(STALLED_S / 8):
-            other.send(b"x")
+            other.recv(64)
 
     thread = threading.Thread(target=drip)
     thread.start()
     began = time.monotonic()
     try:
         with pytest.raises(ConnectionResetError):
-            list(iter(lambda: channel.recv(10), b""))
+            channel.sendall(bytes(HELD_BYTES + 64 * BUFFER))
     finally:
         stop.set()
         thread.join()
-    assert time.monotonic() - began < 4 * STALLED_S
-
-
-def test_time_that_the_application_takes_is_not_the_callers(ends: tuple[Channel, socket.socket]) -> None:
-    channel, other = ends
-    for _ in range(3):
-        time.sleep(STALLED_S)
-        other.sendall(b"x")
-        assert channel.recv(10) == b"x"
-
-
-def test_new_request_has_its_whole_time_again(ends: tuple[Channel, socket.socket]) -> None:
-    channel, other = ends
-    for _ in range(3):
-        threading.Timer(0.6 * STALLED_S, other.sendall, [b"x"]).start()
-        assert channel.recv(10) == b"x"
-        channel.begin()
-
-
-def test_in_a_hurry_nothing_is_waited_for(ends: tuple[Channel, socket.socket]) -> None:
-    channel, other = ends
-    channel.hurry()
-    other.sendall(b"x")
-    assert channel.recv(10) == b"x"
-    began = time.monotonic()
-    with pytest.raises(TimeoutError):
-        channel.recv(10)
-    assert time.monotonic() - began < STALLED_S
+    assert time.monotonic() - began < 6 * STALLED_S
 
 
 def test_answer_goes_out_in_one_piece_and_is_held_for_a_slow_reader(ends: tuple[Channel, socket.socket]) -> None:

@@ -71,5 +71,5 @@ def test_revocation_that_cannot_be_recorded_is_not_confirmed(desk: TokenDesk) ->
 
 def test_look_up_that_cannot_be_recorded_tells_nothing(desk: TokenDesk) -> None:
     with pytest.raises(Refusal) as error:
-        desk.introspect(unchecked_caller(CONSUMER), "token")
+        desk.introspect(unchecked_caller(CONSUMER), "token", cast("Any", None))
     assert error.value.slug == "record-not-written"

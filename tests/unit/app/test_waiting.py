@@ -1,4 +1,4 @@
-"""When a request is worth a thread, and who goes first where room is needed."""
+"""What is gathered of a request, and who goes first where room is needed."""
 
 from __future__ import annotations
 
@@ -8,56 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.channel import Channel
-from app.waiting import BODY_BYTES, HEAD_BYTES, Accepted, Arrival, Stage, WaitingRoom, arrived
-
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
-
-
-def lines(*more: bytes) -> bytes:
-    return HEAD + b"".join(line + b"\r\n" for line in more) + b"\r\n"
-
-
-@pytest.mark.parametrize(
-    ("received", "expected"),
-    [
-        (b"", Arrival.PART),
-        (HEAD, Arrival.PART),
-        (lines()[:-1], Arrival.PART),
-        (lines(), Arrival.WHOLE),
-        (lines(b"Content-Length: 3"), Arrival.PART),
-        (lines(b"content-length:3") + b"ab", Arrival.PART),
-        (lines(b"CONTENT-LENGTH:  3 ") + b"abc", Arrival.WHOLE),
-        (lines(b"Content-Length: 3") + b"abcGET /next", Arrival.WHOLE),
-        (lines(b"Content-Length: %d" % BODY_BYTES), Arrival.PART),
-        # A thread reads what is long, what is of unknown length, and what waits to be asked for.
-        (lines(b"Content-Length: %d" % (BODY_BYTES + 1)), Arrival.WHOLE),
-        (lines(b"Transfer-Encoding: chunked"), Arrival.WHOLE),
-        (lines(b"Content-Length: 3", b"Expect: 100-continue"), Arrival.WHOLE),
-        # What gunicorn refuses it shall get: a hint is no verdict.
-        (lines(b"Content-Length: -3"), Arrival.WHOLE),
-        (lines(b"Content-Length: three"), Arrival.WHOLE),
-        (lines(b"X-Content-Length: 3"), Arrival.WHOLE),
-        (lines(b"Content-Length: 1" + b"0" * 30), Arrival.WHOLE),
-        (b"\r\n\r\n" + lines(), Arrival.WHOLE),
-        (b"x" * (HEAD_BYTES - 1), Arrival.PART),
-        (b"x" * HEAD_BYTES, Arrival.OVERLONG),
-        (b"x" * HEAD_BYTES + b"\r\n\r\n", Arrival.OVERLONG),
-    ],
-)
-def test_request_is_started_when_head_and_short_body_are_there(received: bytes, expected: Arrival) -> None:
-    assert arrived(bytearray(received)) is expected
-
-
-@given(st.integers(0, 60), st.data())
-def test_request_in_two_pieces_is_started_by_the_second(length: int, data: st.DataObject) -> None:
-    request = lines(b"Content-Length: %d" % length) + b"b" * length
-    cut = data.draw(st.integers(0, len(request) - 1))
-    assert arrived(bytearray(request[:cut])) is Arrival.PART
-    assert arrived(bytearray(request)) is Arrival.WHOLE
+from app.framing import Arrival, Framing
+from app.waiting import CONTINUE, Accepted, Stage, WaitingRoom
 
 
 @pytest.fixture
@@ -71,7 +25,7 @@ def somebody(stack: ExitStack) -> tuple[Accepted, socket.socket]:
     stack.enter_context(theirs)
     channel = Channel(ours)
     stack.callback(channel.close)
-    return Accepted(None, channel, "", "", until=0.0), theirs
+    return Accepted(None, channel, "", "", until=0.0, framing=Framing(100)), theirs
 
 
 def ignore(_: Accepted) -> None:
@@ -120,3 +74,18 @@ def test_event_ends_the_waiting_before_anything_else(
     waiting.enter(person, Stage.SENDING, 0.0, ignore)
     assert [key.events for key in poller.get_map().values()] == [selectors.EVENT_WRITE]
     waiting.leave(person)
+
+
+def test_body_is_asked_for_once_and_gathered(room: tuple[WaitingRoom, ExitStack, selectors.BaseSelector]) -> None:
+    _, stack, _ = room
+    person, other_side = somebody(stack)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    for piece in (head[:9], head[9:], b"ab"):
+        other_side.sendall(piece)
+        assert person.gather() is Arrival.PART
+    other_side.sendall(b"cGET")
+    assert person.gather() is Arrival.WHOLE
+    assert other_side.recv(100) == CONTINUE
+    assert person.taken() == head + b"abcGET"
+    other_side.close()
+    assert person.gather() is Arrival.ENDED

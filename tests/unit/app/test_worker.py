@@ -20,11 +20,12 @@ import pytest
 
 from app.channel import HELD_BYTES, MUTE_BYTES
 from app.tls import Contexts
-from app.waiting import BODY_BYTES, Accepted
+from app.waiting import Accepted
 from examples.demo.pki import write_pki
 from tests.servers.tls_records import AT_ONCE, KEY_UPDATE, key_updates
 from tests.servers.worker import (
     KEEPALIVE_S,
+    MAX_BODY_BYTES,
     PING,
     Hasty,
     RunningWorker,
@@ -119,6 +120,10 @@ def post(path: str, length: int, *lines: str) -> bytes:
     return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {length}", *lines, "", ""]).encode()
 
 
+def chunked(path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", *lines, "", ""]).encode()
+
+
 def test_connection_serves_several_requests(either: RunningWorker) -> None:
     with either.opened() as connection:
         for path in ("/one", "/two", "/three"):
@@ -145,20 +150,20 @@ def test_request_in_pieces_is_read(either: RunningWorker) -> None:
 
 
 def test_long_body_is_read(either: RunningWorker) -> None:
-    length = 40 * BODY_BYTES
+    length = MAX_BODY_BYTES
     assert either.ask(post("/body", length) + bytes(length)) == str(length).encode()
 
 
 def test_body_that_comes_slowly_but_steadily_is_read(either: RunningWorker) -> None:
     """It may take longer in all than it may stand still."""
-    pieces, pause_s = 8, Hasty.STALLED_S / 3
+    pieces, size, pause_s = 8, 16_384, Hasty.STALLED_S / 3
     assert pieces * pause_s > 2 * Hasty.STALLED_S
     with either.opened() as connection:
-        connection.sendall(post("/body", pieces * BODY_BYTES))
+        connection.sendall(post("/body", pieces * size))
         for _ in range(pieces):
             time.sleep(pause_s)
-            connection.sendall(bytes(BODY_BYTES))
-        assert answer(connection) == str(pieces * BODY_BYTES).encode()
+            connection.sendall(bytes(size))
+        assert answer(connection) == str(pieces * size).encode()
 
 
 def test_body_that_waits_to_be_asked_for_is_asked_for(either: RunningWorker) -> None:
@@ -295,25 +300,73 @@ def test_kept_connection_that_drips_is_closed_too(either: RunningWorker) -> None
             assert time.monotonic() - began < 2 * Hasty.REQUEST_S < KEEPALIVE_S
 
 
-@pytest.mark.parametrize("pause_s", [10.0, 0.1])
-def test_long_body_that_stands_still_or_drips_gives_its_thread_back(either: RunningWorker, pause_s: float) -> None:
-    with either.opened() as connection:
-        connection.sendall(post("/body", 10 * BODY_BYTES))
-        stop = threading.Event()
-
-        def drip() -> None:
-            with suppress(OSError):
-                while not stop.wait(pause_s):
-                    connection.sendall(b"x")
-
-        dripping = threading.Thread(target=drip)
-        dripping.start()
-        time.sleep(0.1)
+@pytest.mark.parametrize(
+    "said",
+    [
+        post("/body", 60_000) + b"{",
+        post("/body", 60_000, "Expect: 100-continue"),
+        chunked("/body") + b"ea60\r\n{",
+        chunked("/body", "Expect: 100-continue"),
+    ],
+)
+def test_bodies_that_stand_still_or_drip_hold_no_thread_and_are_closed(either: RunningWorker, said: bytes) -> None:
+    """More of them than there are threads."""
+    with ExitStack() as stack:
+        still = [stack.enter_context(either.opened()) for _ in range(20)]
+        for connection in still:
+            connection.sendall(said)
         began = time.monotonic()
-        assert either.ask() == b"/"
-        assert time.monotonic() - began < 3 * Hasty.STALLED_S
-        stop.set()
-        dripping.join()
+        while time.monotonic() - began < Hasty.STALLED_S / 2:
+            assert_serves_at_once(either)
+            for connection in still[::2]:
+                connection.sendall(b"x")
+        for connection in still:
+            if b"Expect" in said:
+                assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+            assert is_closed_within(connection, max(0.01, began + 2 * Hasty.STALLED_S - time.monotonic()))
+
+
+def test_body_over_the_limit_is_answered_without_being_waited_for(either: RunningWorker) -> None:
+    for said in (post("/at-once", MAX_BODY_BYTES + 1), post("/at-once", MAX_BODY_BYTES + 1, "Expect: 100-continue")):
+        began = time.monotonic()
+        assert either.ask(said) == b"/at-once"
+        assert time.monotonic() - began < AT_ONCE_S
+
+
+def test_application_that_reads_what_is_not_there_holds_no_thread(plain: RunningWorker) -> None:
+    with plain.opened() as connection:
+        connection.sendall(post("/body", MAX_BODY_BYTES + 1))
+        assert is_closed_within(connection, AT_ONCE_S)
+    assert_serves_at_once(plain)
+
+
+def test_chunked_bodies_are_read_one_after_the_other(either: RunningWorker) -> None:
+    body = b"3\r\nabc\r\n" + b"%x\r\n%b\r\n" % (50_000, bytes(50_000)) + b"0\r\n\r\n"
+    with either.opened() as connection:
+        for byte in chunked("/body") + body[:12]:
+            connection.sendall(bytes([byte]))
+        connection.sendall(body[12:] + chunked("/body") + body[:-1])
+        assert answer(connection) == b"50003"
+        connection.sendall(body[-1:])
+        assert answer(connection) == b"50003"
+
+
+def test_requests_that_are_not_whole_are_bounded_and_the_oldest_goes_first() -> None:
+    class Small(Hasty):
+        GATHERED_BYTES = 200_000
+
+    with running_worker(application, kind=Small) as running, ExitStack() as stack:
+        senders = []
+        for _ in range(4):
+            senders.append(stack.enter_context(running.opened()))
+            senders[-1].sendall(post("/body", 90_001) + bytes(90_000))
+            time.sleep(0.05)
+        for gone in senders[:2]:
+            with suppress(OSError):
+                assert gone.recv(1) == b""
+        for kept in senders[2:]:
+            kept.sendall(b"x")
+            assert answer(kept) == b"90001"
 
 
 def test_slow_readers_hold_no_thread(either: RunningWorker) -> None:
@@ -384,7 +437,7 @@ def test_connection_is_used_again_after_a_body_that_nobody_read(either: RunningW
 def test_body_that_never_comes_holds_no_thread_and_is_no_request(either: RunningWorker) -> None:
     with either.opened() as connection:
         began = time.monotonic()
-        connection.sendall(post("/first", 10 * BODY_BYTES))
+        connection.sendall(post("/first", MAX_BODY_BYTES + 1))
         assert answer(connection) == b"/first"
         assert time.monotonic() - began < AT_ONCE_S
         assert_serves_at_once(either)
@@ -410,7 +463,17 @@ def test_endless_head_is_refused(either: RunningWorker) -> None:
         assert time.monotonic() - began < AT_ONCE_S
 
 
-@pytest.mark.parametrize("said", [b"\x00\r\n\r\n", b"GET / HTTP/1.1\r\nX 3398: y\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX 3398: y\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        PING[:-2] + b"Host: x\r\n\r\n",
+        chunked("/body", "Content-Length: 60000"),
+    ],
+)
 def test_what_is_no_http_gets_a_problem_document(either: RunningWorker, said: bytes) -> None:
     assert b'"type":"malformed"' in either.ask(said)
     assert_serves_at_once(either)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.refusals import Refusal
 from app.registry.departments import Client, Departments, client_of
-from app.registry.files import Members, parse
+from app.registry.files import Members, NodeFileInvalid, parse
 from app.registry.registration import Room, check_client, document_of
 from evidence.jwk import to_jwk
 from tests.nodes.routes import example_directory
@@ -74,6 +74,30 @@ def test_client_keeps_its_own_name_and_keys() -> None:
     assert [error["pointer"] for error in refused.value.members["errors"]] == [f"/certificate/{DNS}"]
 
 
+@pytest.mark.parametrize("value", ["Levy.example", "LEVY.EXAMPLE"])
+def test_host_in_another_case_is_not_read_from_a_file_either(value: str) -> None:
+    with pytest.raises(NodeFileInvalid, match="its host in lower case"):
+        Departments([parse("hz-tax.yaml", HELD.replace("levy.example", value).encode())])
+    mail = HELD.replace(DNS, "tls_client_auth_san_email").replace("levy.example", f"a@{value}")
+    with pytest.raises(NodeFileInvalid, match="its host in lower case"):
+        Departments([parse("hz-tax.yaml", mail.encode())])
+
+
+@pytest.mark.parametrize("value", ["CN=Levy,C=CN", "CN=levy,C=CN"])
+def test_name_of_two_clients_is_the_same_in_whatever_case(value: str) -> None:
+    text = HELD.replace(f"{DNS}: levy.example", 'tls_client_auth_subject_dn: "CN=levy,C=CN"')
+    other = text.replace("hz-tax", "hz-hrss").replace("CN=levy,C=CN", value)
+    with pytest.raises(NodeFileInvalid, match="stands twice"):
+        Departments([parse("hz-tax.yaml", text.encode()), parse("hz-hrss.yaml", other.encode())])
+
+
+def test_one_key_is_not_pinned_for_two_clients_of_the_directory() -> None:
+    text = HELD.replace("levy.example}", "levy.example, public_keys: [sha256-" + "0" * 64 + "]}")
+    other = text.replace("hz-tax", "hz-hrss").replace("levy.example", "other.example")
+    with pytest.raises(NodeFileInvalid, match="pinned for another client"):
+        Departments([parse("hz-tax.yaml", text.encode()), parse("hz-hrss.yaml", other.encode())])
+
+
 def test_every_fault_is_told_at_once() -> None:
     flawed = {
         **FULL,
@@ -114,14 +138,14 @@ NAMES: dict[str, tuple[list[str], list[str]]] = {
         ["", "x", "CN=x, C=CN", "cn=x", "CN=", "CN=x,"],
     ),
     DNS: (
-        ["a", "a.example", "A-1.b_c.example", "x" * 63 + ".example"],
-        ["", ".a", "a.", "a..b", "*.a", "-a.b", "a-.b", "a b", "x" * 64, "ä.example", "a.example\n", "a/b"],
+        ["a", "a.example", "a-1.b_c.example", "x" * 63 + ".example"],
+        ["", ".a", "a.", "a..b", "*.a", "-a.b", "a-.b", "a b", "x" * 64, "ä.example", "a.example\n", "a/b", "A.b"],
     ),
     "tls_client_auth_san_ip": (["10.1.0.1", "2001:db8::1", "::1"], ["10.1", "10.01.0.1", "2001:DB8::1", "0::1", "x"]),
     "tls_client_auth_san_uri": (["urn:hz:x", "https://a.example/b"], ["", "x", "//a", "urn:ä", "u:a b", "u://[x"]),
     "tls_client_auth_san_email": (
-        ["a@b.example", "a+b@c"],
-        ["", "a", "@b", "a@", "a@b@c", "a b@c", "ä@c", "a@b.example\n"],
+        ["a@b.example", "a+B@c"],
+        ["", "a", "@b", "a@", "a@b@c", "a b@c", "ä@c", "a@b.example\n", "a@B.example"],
     ),
 }
 
