@@ -150,8 +150,7 @@ def _check_holder(connection: Connection, ground: Ground, thumbprint: str) -> No
     """
     known = ground.by if thumbprint in _own(ground.act) else holders.client_with(connection, thumbprint)
     if known not in {None, ground.client} and known in ground.registry.departments.clients:
-        text = "The log knows this certificate as another client's: suspend it under that one."
-        raise Refusal("conflict", text, members={"client": known})
+        raise Refusal("conflict", f"The log knows this certificate as that of client {known}: suspend it there.")
 
 
 def _check_office(connection: Connection, registry: Registry, without: str) -> None:

@@ -192,9 +192,9 @@ def test_officers_certificate_is_not_locked_out_under_anybodys_id(office: Office
     target = officer(office)
     target.token()
     response = office.lock("hz-outsider", certificate_of(target))
-    assert problem(response, "conflict")["client"] == target.name
+    assert target.name in problem(response, "conflict")["detail"]
     own = office.parties.client(FIRST)
-    assert problem(office.lock("hz-outsider", certificate_of(own)), "conflict")["client"] == FIRST
+    assert FIRST in problem(office.lock("hz-outsider", certificate_of(own)), "conflict")["detail"]
     assert target.get(CLIENTS).status_code == 200
     office.taken(office.lock(target.name, certificate_of(target)))
     problem(target.get(CLIENTS), "certificate-not-trusted")
