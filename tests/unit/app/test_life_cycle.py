@@ -24,6 +24,7 @@ from app.registry.deadlines import day_of
 from app.registry.files import NodeFileInvalid
 from app.registry.ledger import Moved
 from app.steps import Step
+from bench.callers import unchecked_caller
 from policies.facts import CHINA
 from tests.nodes import running
 from tests.nodes.routes import example_directory
@@ -125,10 +126,17 @@ def test_steward_who_only_sees_an_application_does_not_decide(
     own: RunningNode, desk: Desk, *, name: str, scopes: set[str], rule: str
 ) -> None:
     identifier = submitted(desk, act_of(own, APPLICANT, MONDAY))
-    act = act_of(own, name, MONDAY)
-    act = replace(act, caller=replace(act.caller, scopes=frozenset(scopes)))
+    departments = desk.departments.with_registered(())
+    client = replace(departments.clients[name], roles=departments.clients[name].roles | {"steward"})
+    departments._replace(departments.clients[name], client)
+    act, verdict = Act(unchecked_caller(client, scopes), MONDAY, b""), {"decision": "refuse", "reason": "No duty."}
     with pytest.raises(Refusal) as error:
-        applications.decide(desk, act, identifier, {"decision": "refuse", "reason": "No duty of yours."})
+        applications.decide(
+            seeing(desk, departments=departments),
+            act,
+            identifier,
+            {"decision": "refuse", "reason": "No duty of yours."},
+        )
     assert error.value.members["reasons"][0]["rule"] == rule
 
 
