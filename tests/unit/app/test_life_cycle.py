@@ -131,12 +131,7 @@ def test_steward_who_only_sees_an_application_does_not_decide(
     departments._replace(departments.clients[name], client)
     act, verdict = Act(unchecked_caller(client, scopes), MONDAY, b""), {"decision": "refuse", "reason": "No duty."}
     with pytest.raises(Refusal) as error:
-        applications.decide(
-            seeing(desk, departments=departments),
-            act,
-            identifier,
-            {"decision": "refuse", "reason": "No duty of yours."},
-        )
+        applications.decide(seeing(desk, departments=departments), act, identifier, verdict)
     assert error.value.members["reasons"][0]["rule"] == rule
 
 
