@@ -160,7 +160,9 @@ def _schema(node: RunningNode, sender: Sender, plan: Plan) -> Any:
         "continue-on-failure": True,
         "seed": SEED,
         "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none", "no-shrink": True},
-        "phases": {name: {"enabled": plan.sequences or name != "stateful"} for name in PHASES},
+        "suppress-health-check": ["all"],
+        # Sequences go on with what earlier answers named: other data in each run, so for the whole mode alone.
+        "phases": {name: {"enabled": name != "stateful" or (plan.sequences and ALL)} for name in PHASES},
     }
     if sender.certificate is not None:
         settings["request-cert"] = str(pki / f"{sender.certificate}.pem")
