@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from app.api.published import WORDED, Distinct, matching, printable
+from app.api.published import WORDED, Distinct, either, matching, printable, where
 from app.api.schemas import TextSchema
 from app.registry.agreement_document import ID, MAX_BATCH_ROWS, MAX_BITS, PERIODS
 from app.registry.applications import MODES
@@ -18,6 +18,7 @@ from app.registry.disputes import MOVES, OUTCOMES
 from app.registry.question import PURPOSE
 
 MAX_TEXT = 500
+RULING = "ruling"
 MAX_SIGNATURE = 2_048
 APPLICATION_STATES = ("submitted", "approved", "refused", "reopened")
 AGREEMENT_STATES = ("approved", "active", "suspended", "expired", "revoked", "superseded")
@@ -134,12 +135,9 @@ class ScopeSchema(Schema):
 class ApplicationRequestSchema(ScopeSchema):
     """An application 共享申请."""
 
-    rules: ClassVar[dict[str, Any]] = {
-        "oneOf": [
-            {"properties": {"mode": {"const": "query"}}, "not": {"required": ["batch"]}},
-            {"properties": {"mode": {"const": "batch"}}, "required": ["mode", "batch"]},
-        ]
-    }
+    rules: ClassVar[dict[str, Any]] = either(
+        where("mode", ["query"], lacks="batch"), where("mode", ["batch"], needs=["mode", "batch"])
+    )
 
     users = _names(200, load_default=list, metadata=_about("Clients 使用对象; none: all of the department"))
     mode = fields.String(load_default=MODES[0], validate=validate.OneOf(MODES), metadata=_about("共享模式"))
@@ -177,20 +175,17 @@ class ConditionsSchema(Schema):
     valid_from = fields.Date(metadata=_about("First day, Asia/Shanghai; left out: the day of the decision"))
 
 
+# Without a budget, answers about a person may add up without end.
+_BUDGETED = {"required": ["budget"]}
+
+
 class VerdictSchema(Schema):
     """The steward's decision: approve under conditions, or refuse with a reason."""
 
-    rules: ClassVar[dict[str, Any]] = {
-        "oneOf": [
-            {"properties": {"decision": {"const": "approve"}}, "required": ["conditions"]},
-            {
-                "properties": {"decision": {"const": "refuse"}, "reason": {"pattern": WORDED}},
-                "required": ["reason"],
-                "not": {"required": ["conditions"]},
-            },
-        ]
-    }
-
+    rules: ClassVar[dict[str, Any]] = either(
+        where("decision", ["approve"], needs=["conditions"], conditions=_BUDGETED),
+        where("decision", ["refuse"], needs=["reason"], lacks="conditions", reason={"pattern": WORDED}),
+    )
     decision = fields.String(required=True, validate=validate.OneOf(("approve", "refuse")))
     reason = _text(metadata=_about("Of a refusal, which needs one"))
     conditions = fields.Nested(ConditionsSchema, metadata=_about("Of an approval, which needs them"))
@@ -199,15 +194,16 @@ class VerdictSchema(Schema):
 class StandingTermsRequestSchema(ScopeSchema):
     """Standing terms: for unconditional services, and for what the law orders (四川 第二十三条, 山东 第五条)."""
 
-    rules: ClassVar[dict[str, Any]] = {
-        "oneOf": [
-            {"properties": {"statutory": {"const": False}}},
-            {
-                "properties": {"statutory": {"const": True}, "departments": {"minItems": 1}},
-                "required": ["statutory", "departments"],
-            },
-        ]
-    }
+    rules: ClassVar[dict[str, Any]] = either(
+        where("statutory", [False]),
+        where(
+            "statutory",
+            [True],
+            needs=["statutory", "departments"],
+            departments={"minItems": 1},
+            conditions=_BUDGETED,
+        ),
+    )
     statutory = Flag(load_default=False)
     departments = _names(200, load_default=list, metadata=_about("None: every department"))
     conditions = fields.Nested(ConditionsSchema, required=True)
@@ -235,9 +231,12 @@ class DisputeRequestSchema(Schema):
 class DisputeStepSchema(Schema):
     """The next step of a dispute; a ruling says for whom."""
 
+    rules: ClassVar[dict[str, Any]] = either(
+        where("step", [RULING], needs=["outcome"]), where("step", sorted(MOVES.keys() - {RULING}), lacks="outcome")
+    )
     step = fields.String(required=True, validate=validate.OneOf(tuple(MOVES)))
     note = _words()
-    outcome = fields.String(validate=validate.OneOf(OUTCOMES))
+    outcome = fields.String(validate=validate.OneOf(OUTCOMES), metadata=_about("Of a ruling, which needs it"))
 
 
 class DeadlineSchema(Schema):

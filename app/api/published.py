@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
@@ -36,6 +37,23 @@ def printable(most: int, **kwargs: Any) -> fields.String:
     """A text of at most so many characters, without control characters and the like; it may be blank."""
     metadata = {"pattern": PRINTABLE, **kwargs.pop("metadata", {})}
     return fields.String(validate=[validate.Length(1, most), _check_printable], metadata=metadata, **kwargs)
+
+
+def either(*cases: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule of a schema that exactly one of these cases holds."""
+    return {"oneOf": list(cases)}
+
+
+def where(
+    member: str, values: Sequence[object], *, needs: Sequence[str] = (), lacks: str = "", **others: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The case that a member has one of these values: what is needed then, and not taken, and how others narrow."""
+    case: dict[str, Any] = {"properties": {member: {"enum": list(values)}, **others}}
+    if needs:
+        case["required"] = list(needs)
+    if lacks:
+        case["not"] = {"required": [lacks]}
+    return case
 
 
 class Distinct(fields.List[Any]):
